@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh machine: `make serve` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format image image-test clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  settings: PORT=$(PORT) HOST=$(HOST) VENV=$(VENV) PYTHON=$(PYTHON)"
+
+serve: $(VENV)/.runtime ## serve the shipped model, or the one that SEEDLING_MODEL names, on PORT and HOST
+	@SEEDLING_HOST=$(HOST) SEEDLING_PORT=$(PORT) exec $(BIN)/python -m app
+
+test: check ## run everything that must pass
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.full ## format, lint, types and layering
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.full ## rewrite the source as `check` wants it
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+image: ## build the container image with docker; TARGET=cuda for the GPU one
+	docker build --target $(or $(TARGET),cpu) --tag seedling:$(or $(TARGET),cpu) .
+
+clean: ## remove the environment and what tools left
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+
+# An environment for training serves too, so serving does not ask for a second one.
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || { echo "making $(VENV) for the service"; $(PYTHON) -m venv $(VENV); }
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.full: $(VENV)/.runtime
+	@echo "adding what training and the tests need to $(VENV): torch among it, some GB"
+	@$(INSTALL) --editable '.[train,dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The service: pictures from an ONNX model file, over HTTP. Never imports torch."""

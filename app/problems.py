@@ -1,0 +1,81 @@
+"""Errors as RFC 9457 problem details (``application/problem+json``)."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+log = logging.getLogger("seedling")
+
+GOT_MAX = 120
+"""Longest part of a bad value that an error repeats, in characters."""
+
+
+class Problem(BaseModel):
+    """A problem as RFC 9457 describes it."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+
+
+class LimitError(Exception):
+    """A request that is well formed and asks for more than the settings allow.
+
+    Args:
+        name: The parameter.
+        got: Its value.
+        limit: The largest value allowed.
+    """
+
+    def __init__(self, name: str, got: int, limit: int) -> None:
+        super().__init__(f"{name} must be at most {limit} on this server, got {got}")
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of an application a problem document."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(LimitError, lambda _, error: _respond(422, str(error)))
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _respond(status: int, detail: str, headers: Any = None) -> JSONResponse:
+    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    return JSONResponse(
+        problem.model_dump(), status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return _respond(422, "; ".join(_describe(item) for item in error.errors()))
+
+
+def _describe(item: dict[str, Any]) -> str:
+    """Returns one validation error as a sentence: where, what was expected, what was got."""
+    # Starlette names the source first ("body", "query", "path"); the rest is the parameter.
+    place = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "json_invalid":
+        return f"the body is not valid JSON: {item['ctx']['error']}"
+    if "got" in message or item["type"] == "missing":
+        return f"{place}: {message}"
+    got = repr(item.get("input"))
+    return f"{place}: {message}, got {got if len(got) <= GOT_MAX else got[:GOT_MAX] + '…'}"
+
+
+def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return _respond(error.status_code, str(error.detail), error.headers)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _respond(500, "the service failed at this request; its log says why")

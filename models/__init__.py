@@ -1,0 +1,1 @@
+"""What a seed, a latent, an image and a model file are, and the two networks."""

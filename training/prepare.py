@@ -1,0 +1,207 @@
+"""Turns any folder or zip of pictures into equal squares of RGB: ``python -m training.prepare SRC DST``."""
+
+import argparse
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from PIL import Image, ImageColor
+from tqdm import tqdm
+
+from models.contract import ModelSpec, SeedlingError
+from training.cli import Parser, one_line, run_cli
+from training.pictures import PictureError, TooSmallError
+from training.sources import PictureFile, map_pictures, picture_files
+
+MAX_REPORTED = 20
+"""Most skipped pictures that are named on the terminal; ``prepared.json`` names them all."""
+
+REPORT_NAME = "prepared.json"
+"""File beside the prepared pictures that says how they were made."""
+
+
+class PrepareError(SeedlingError):
+    """A source or a destination that cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Skipped:
+    """A picture that was left out."""
+
+    path: str
+    """Path inside the source."""
+    kind: str
+    """``unreadable``, ``too small`` or ``duplicate``."""
+    reason: str
+    """What is wrong with it, for people."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What came of every picture of a source."""
+
+    resolution: int
+    """Side of the prepared pictures, in pixels."""
+    background: str
+    """Colour behind what was transparent, as ``#rrggbb``."""
+    found: int
+    """Number of pictures in the source."""
+    prepared: int
+    """Number of pictures written."""
+    skipped: list[Skipped]
+    """The others, in the order of their names."""
+
+    def lines(self) -> Iterator[str]:
+        """Yields the skipped pictures, at most ``MAX_REPORTED``, and then the counts, one line each."""
+        yield from (one_line(f"{skip.path}: {skip.reason}") for skip in self.skipped[:MAX_REPORTED])
+        if len(self.skipped) > MAX_REPORTED:
+            yield f"and {len(self.skipped) - MAX_REPORTED:,} more, see {REPORT_NAME}"
+        kinds = Counter(skip.kind for skip in self.skipped)
+        fates = {"prepared": self.prepared} | {kind: kinds[kind] for kind in ("unreadable", "too small")}
+        counts = ", ".join(f"{number:,} {fate}" for fate, number in fates.items())
+        yield f"{_count(self.found, 'picture')} found: {counts}, {_count(kinds['duplicate'], 'duplicate')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def prepare(
+    source: Path,
+    target: Path,
+    *,
+    resolution: int = 128,
+    background: tuple[int, int, int] = (255, 255, 255),
+    workers: int | None = None,
+) -> Report:
+    """Writes every readable picture of a source, once, as a square PNG under the same relative name.
+
+    Args:
+        source: Folder or zip; it is only read.
+        target: Folder for the pictures and ``prepared.json``; must be empty or not exist.
+        resolution: Side of the squares, in pixels: a power of two, 8…512.
+        background: RGB colour, 0…255, behind what is transparent.
+        workers: Number of threads; by default, that of processors.
+
+    Returns:
+        The counts, and what was skipped and why.
+
+    Raises:
+        PrepareError: If the target is in use or overlaps the source, or the source has no pictures.
+        PictureError: If the source is neither a folder nor a zip.
+        OSError: If the target cannot be written.
+    """
+    ModelSpec(img_resolution=resolution)  # refuses what no network could train on
+    _check_target(source, target)
+    with picture_files(source) as files:
+        if not files:
+            raise PrepareError(f"no pictures found in {source}")
+        target.mkdir(parents=True, exist_ok=True)
+        encode = partial(_encode, resolution=resolution, background=background)
+        results = tqdm(map_pictures(encode, files, workers), total=len(files), unit=" pictures", disable=None)
+        skipped = list(_write(target, [file.name for file in files], results))
+    report = Report(
+        resolution=resolution,
+        background="#{:02x}{:02x}{:02x}".format(*background),
+        found=len(files),
+        prepared=len(files) - len(skipped),
+        skipped=skipped,
+    )
+    text = json.dumps(dataclasses.asdict(report), indent=2)
+    (target / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
+    return report
+
+
+def _check_target(source: Path, target: Path) -> None:
+    real_source, real_target = source.resolve(), target.resolve()
+    if real_target.is_relative_to(real_source) or real_source.is_relative_to(real_target):
+        raise PrepareError(f"{target} and {source} overlap: choose a folder that neither contains the other")
+    if target.exists() and not target.is_dir():
+        raise PrepareError(f"{target} exists and is not a folder")
+    if target.is_dir() and any(target.iterdir()):
+        raise PrepareError(f"{target} is not empty: choose another folder, or empty it first")
+
+
+def _encode(file: PictureFile, *, resolution: int, background: tuple[int, int, int]) -> tuple[bytes, bytes]:
+    """Returns the SHA-256 of the prepared pixels, and the picture as PNG."""
+    pixels = file.load(resolution, background)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", compress_level=1)  # twice as fast as 6, for 6 % more bytes
+    return hashlib.sha256(pixels.data).digest(), png.getvalue()
+
+
+def _write(
+    target: Path, names: Sequence[str], results: Iterable[tuple[bytes, bytes] | PictureError]
+) -> Iterator[Skipped]:
+    first: dict[bytes, str] = {}
+    for name, path, result in zip(names, _target_names(names), results, strict=True):
+        if isinstance(result, PictureError):
+            kind = "too small" if isinstance(result, TooSmallError) else "unreadable"
+            yield Skipped(name, kind, str(result))
+            continue
+        digest, png = result
+        if digest in first:
+            yield Skipped(name, "duplicate", f"the same picture as {first[digest]}")
+            continue
+        first[digest] = name
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).write_bytes(png)
+
+
+def _target_names(names: Sequence[str]) -> Iterator[str]:
+    # Compared without case, for the file systems that do so; a folder may carry a picture's name, too.
+    taken = {str(parent).casefold() for name in names for parent in PurePosixPath(name).parents}
+    for name in names:
+        stem = str(PurePosixPath(name).with_suffix(""))
+        path, number = f"{stem}.png", 1
+        while path.casefold() in taken:
+            number += 1
+            path = f"{stem}_{number}.png"
+        taken.add(path.casefold())
+        yield path
+
+
+def _color(text: str) -> tuple[int, int, int]:
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a colour such as #ffffff or white") from None
+    return red, green, blue
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads, 1 or more")
+    return int(text)
+
+
+def main() -> None:
+    """Reads the command line, prepares the pictures and prints the report."""
+    parser = Parser(prog="python -m training.prepare", description=__doc__)
+    parser.add_argument(
+        "source", type=Path, metavar="SRC", help="folder, at any depth, or zip; never touched"
+    )
+    parser.add_argument("target", type=Path, metavar="DST", help="new or empty folder")
+    parser.add_argument("--resolution", type=int, default=128, help="side in pixels (128)")
+    parser.add_argument(
+        "--background", type=_color, default="#ffffff", help="behind the transparent (#ffffff)"
+    )
+    parser.add_argument(
+        "--workers", type=_workers, default=os.cpu_count(), help="threads (one per processor)"
+    )
+    options = vars(parser.parse_args())
+    report = prepare(**options)
+    sys.stdout.write("\n".join(report.lines()) + f" → {options['target']}\n")
+    if not report.prepared:
+        raise PrepareError(f"none of the {_count(report.found, 'picture')} could be used")
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main))

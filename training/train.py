@@ -1,0 +1,202 @@
+"""Trains a generator on a folder of pictures: ``python -m training.train --help``."""
+
+import argparse
+import dataclasses
+import logging
+import re
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.contract import ModelSpec
+from training.checkpoint import load_checkpoint
+from training.cli import Parser, run_cli
+from training.config import PRESETS, ConfigError, TrainConfig
+from training.data import PictureSet, default_cache, load_pictures
+from training.loop import Trainer
+from training.run import Run, RunOptions
+
+RECIPE = {
+    field.name: field.type
+    for owner in (TrainConfig, ModelSpec)
+    for field in dataclasses.fields(owner)
+    if field.name not in {"spec", "img_channels"}
+}
+"""Settings that have a flag of their own, with their types; unset flags leave the preset's value."""
+
+SPEC_FIELDS = {field.name for field in dataclasses.fields(ModelSpec)}
+
+
+def build_parser() -> Parser:
+    """Returns the command line; every field of the recipe is a flag."""
+    parser = Parser(prog="python -m training.train", description=__doc__)
+    parser.add_argument(
+        "--data",
+        help="a folder, a zip, 'avatars' (drawn on this machine) or a torchvision data set's name; default avatars",
+    )
+    parser.add_argument("--count", type=int, help="pictures to draw for 'avatars'; default 10000")
+    parser.add_argument("--preset", choices=PRESETS, help="named recipe; default spec")
+    parser.add_argument("--out", type=Path, help="new folder for the run; default runs/DATA-PRESET-001, …")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the newest checkpoint of a run")
+    parser.add_argument("--minutes", type=float, help="stop after this much training, if not done before")
+    parser.add_argument("--dry-run", action="store_true", help="check data, memory and one step; write nothing")
+    parser.add_argument("--device", help="cuda or cpu; default: cuda where there is one")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="where drawn and fetched data are kept")
+    recipe = parser.add_argument_group("recipe (each overrides the preset)")
+    for name, kind in RECIPE.items():
+        flag = "--" + name.replace("_", "-")
+        if kind is bool:
+            recipe.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+        else:
+            recipe.add_argument(flag, type=kind, metavar=kind.__name__.upper())
+    return parser
+
+
+def configure(args: argparse.Namespace) -> TrainConfig:
+    """Returns the preset with the command line's changes."""
+    changes = {name: getattr(args, name) for name in RECIPE if getattr(args, name) is not None}
+    config = PRESETS[args.preset or "spec"]
+    spec = dataclasses.replace(config.spec, **{k: v for k, v in changes.items() if k in SPEC_FIELDS})
+    rest = {k: v for k, v in changes.items() if k not in SPEC_FIELDS}
+    return dataclasses.replace(config, spec=spec, **rest)
+
+
+def choose_device(wanted: str | None) -> torch.device:
+    """Returns the device to train on; CUDA where there is one, unless told otherwise.
+
+    Raises:
+        ConfigError: If the wanted device cannot be had.
+    """
+    has_cuda = torch.cuda.is_available()
+    if wanted not in {None, "cpu", "cuda"}:
+        raise ConfigError(f"--device must be cpu or cuda, got {wanted!r}")
+    if wanted == "cuda" and not has_cuda:
+        raise ConfigError("--device cuda: torch finds no CUDA device on this machine")
+    return torch.device(wanted or ("cuda" if has_cuda else "cpu"))
+
+
+def new_run_folder(data_name: str, preset: str) -> Path:
+    """Returns runs/DATA-PRESET-NNN with the first number that is free."""
+    stem = re.sub(r"[^\w.-]+", "-", f"{data_name}-{preset}")
+    number = 1
+    while (folder := Path("runs") / f"{stem}-{number:03d}").exists():
+        number += 1
+    return folder
+
+
+def describe(pictures: PictureSet, source: str) -> dict[str, Any]:
+    """Returns what a checkpoint says of its training data."""
+    return {
+        "source": source,
+        "name": pictures.name,
+        "pictures": len(pictures.pixels),
+        "fingerprint": pictures.fingerprint,
+        "license": pictures.license,
+    }
+
+
+def dry_run(trainer: Trainer) -> None:
+    """Takes two steps, the second one timed, and reports speed and memory."""
+    trainer.train_step().as_floats()
+    started = time.perf_counter()
+    stats = trainer.train_step().as_floats()
+    seconds = time.perf_counter() - started
+    if trainer.device.type == "cuda":
+        memory, kind = torch.cuda.max_memory_allocated(), "GPU memory"
+    else:
+        memory, kind = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "memory"
+    speed = trainer.config.batch_size / seconds
+    hours = trainer.config.kimg * 1000 / speed / 3600
+    losses = ", ".join(f"{name} {value:.3f}" for name, value in stats.items())
+    sys.stdout.write(
+        f"one step works: {losses}\n"
+        f"{speed:.0f} pictures/s, {memory / 2**30:.1f} GiB of {kind} at the peak; "
+        f"the whole run of {trainer.config.kimg:g} kimg would take {hours:.1f} h\n"
+        "dry run: nothing was written\n"
+    )
+
+
+def start(args: argparse.Namespace) -> tuple[Run, Trainer]:
+    """Builds the run that the command line asks for: a new one, or one that goes on."""
+    device = choose_device(args.device)
+    if args.resume is None:
+        checkpoint, config, source = None, configure(args), args.data or "avatars"
+    else:
+        checkpoint = load_checkpoint(args.resume)
+        config = resumed_config(args, checkpoint.config)
+        source = args.data or checkpoint.data["source"]
+    count = args.count or (checkpoint.data["pictures"] if checkpoint else None)
+    pictures = load_pictures(
+        source, resolution=config.spec.img_resolution, cache=args.cache, count=count, progress=sys.stderr.isatty()
+    )
+    sys.stdout.write(f"{len(pictures.pixels)} pictures from {pictures.name}; training on {device}\n")
+    trainer = Trainer(config, pictures.pixels, device)
+    folder = args.resume or args.out or new_run_folder(pictures.name, args.preset or "spec")
+    seconds = 0.0
+    if checkpoint is not None:
+        if checkpoint.data["fingerprint"] != pictures.fingerprint:
+            raise ConfigError(f"--resume {args.resume}: {source} no longer holds the pictures that the run began with")
+        trainer.restore(checkpoint)
+        seconds = checkpoint.seconds
+    options = RunOptions(folder=folder, minutes=args.minutes)
+    return Run(trainer, describe(pictures, source), options, seconds), trainer
+
+
+def resumed_config(args: argparse.Namespace, config: TrainConfig) -> TrainConfig:
+    """Returns a resumed run's recipe: its own, but that ``--kimg`` may lengthen it.
+
+    Raises:
+        ConfigError: If the command line asks for another recipe.
+    """
+    changed = [name for name in RECIPE if name != "kimg" and getattr(args, name) is not None]
+    if changed or args.preset or args.out:
+        flags = [*changed, *(["preset"] if args.preset else []), *(["out"] if args.out else [])]
+        raise ConfigError(f"--resume goes on with the run's own settings; leave out --{', --'.join(flags)}")
+    return config if args.kimg is None else dataclasses.replace(config, kimg=args.kimg)
+
+
+def check_folder(folder: Path, source: str) -> None:
+    """Refuses a folder that a new run may not write to.
+
+    Raises:
+        ConfigError: If it holds something, is inside the data, or cannot be written.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"--out {folder} is not empty: choose another, or go on with --resume {folder}")
+    if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
+        raise ConfigError(f"--out {folder} is inside the training data {source}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"--out {folder} cannot be written: {error.strerror}") from error
+
+
+def main() -> None:
+    """Runs the command line."""
+    args = build_parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.out and not args.resume:
+        check_folder(args.out, args.data or "avatars")
+    run, trainer = start(args)
+    if args.dry_run:
+        dry_run(trainer)
+        return
+    folder = run.options.folder
+    sys.stdout.write(f"writing to {folder}; stop with Ctrl-C\n")
+    done = run.train()
+    sys.stdout.write(f"{'done' if done else 'stopped'} at {run.shown} pictures; saved in {folder}\n")
+    if done:
+        sys.stdout.write(f"next: python -m export.to_onnx {folder} {folder / 'model.onnx'}\n")
+    else:
+        sys.stdout.write(f"go on with: python -m training.train --resume {folder}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main))
