@@ -110,7 +110,9 @@ def _open_session(path: Path, content: bytes, provider: Provider, threads: int) 
     try:
         session = ort.InferenceSession(content, options, providers=chosen)
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        raise ModelFileError(f"the model file {path} is not one that ONNX Runtime can load: {error}") from error
+        raise ModelFileError(
+            f"the model file {path} is not one that ONNX Runtime can load: {error}"
+        ) from error
     if provider == "cuda" and session.get_providers()[0] != CUDA:
         raise ProviderError(
             "provider cuda: ONNX Runtime fell back to the CPU; the CUDA or cuDNN libraries or the driver "
@@ -149,6 +151,8 @@ def _check_signature(session: ort.InferenceSession, card: ModelCard) -> None:
         INPUT_NAME: ("tensor(float)", [spec.z_dim]),
         OUTPUT_NAME: ("tensor(uint8)", [spec.img_resolution, spec.img_resolution, spec.img_channels]),
     }
-    found = {node.name: (node.type, node.shape[1:]) for node in [*session.get_inputs(), *session.get_outputs()]}
+    found = {
+        node.name: (node.type, node.shape[1:]) for node in [*session.get_inputs(), *session.get_outputs()]
+    }
     if found != wanted:
         raise ModelFileError(f"its inputs and outputs are {found}, expected {wanted}")

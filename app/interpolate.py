@@ -14,7 +14,7 @@ router = APIRouter(tags=["pictures"])
 
 
 @router.get("/interpolate", response_class=Response)
-def interpolate(
+def interpolate(  # noqa: PLR0913, PLR0917 - each is a parameter of the address
     engine: EngineDep,
     settings: SettingsDep,
     start: Annotated[Seed, Query(alias="from", description="Seed of the first frame.")],

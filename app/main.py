@@ -28,7 +28,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     app = FastAPI(
-        title="Seedling", description="Grows images from seeds. The same seed gives the same bytes.", version="0.1.0"
+        title="Seedling",
+        description="Grows images from seeds. The same seed gives the same bytes.",
+        version="0.1.0",
     )
     app.state.settings = settings
     app.state.engine = engine = Engine(settings.model, settings.provider, settings.threads)

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details (``application/problem+json``)."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -46,11 +47,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _respond(status: int, detail: str, headers: Any = None) -> JSONResponse:
+def _respond(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return JSONResponse(
-        problem.model_dump(), status, headers=headers, media_type="application/problem+json"
-    )
+    return JSONResponse(problem.model_dump(), status, headers=headers, media_type="application/problem+json")
 
 
 def _invalid(_: Request, error: Exception) -> JSONResponse:

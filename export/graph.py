@@ -1,6 +1,5 @@
 """The graph that ships: BatchNorm folded away, and uint8 NHWC pictures at its end."""
 
-import io
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,7 +32,7 @@ class PictureGenerator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Grows pictures: (N, z_dim) float32 → (N, H, W, C) uint8."""
         img = self.layers(z.reshape(-1, self.z_dim, 1, 1))  # (N, C, H, W) in [-1, 1]
-        pixels = (img * PIXEL_SCALE + PIXEL_OFFSET).clamp(0, 255).to(torch.uint8)
+        pixels: Tensor = (img * PIXEL_SCALE + PIXEL_OFFSET).clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1)
 
 
@@ -42,7 +41,9 @@ def _fold_batch_norm(layers: list[nn.Module]) -> list[nn.Module]:
     folded: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d):
-            folded[-1] = fuse_conv_bn_eval(folded[-1], layer, transpose=True)
+            before = folded[-1]
+            assert isinstance(before, nn.ConvTranspose2d)  # as the generator is built
+            folded[-1] = fuse_conv_bn_eval(before, layer, transpose=True)
         else:
             folded.append(layer)
     return folded
@@ -69,9 +70,8 @@ def build_graph(pictures: PictureGenerator, metadata: Mapping[str, str]) -> onnx
         verbose=False,
     )
     assert program is not None  # it is None only for the old exporter
-    buffer = io.BytesIO()
-    program.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
+    model = onnx.ModelProto()
+    model.CopyFrom(program.model_proto)
     _strip(model)
     helper.set_model_props(model, dict(metadata))
     return model

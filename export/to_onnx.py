@@ -3,6 +3,7 @@
 ``python -m export.to_onnx CHECKPOINT OUT``
 """
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -14,7 +15,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from numpy.typing import NDArray
 
 from export.graph import PictureGenerator, build_graph, store_half
 from models.contract import INPUT_NAME, OUTPUT_NAME, ModelCard, SeedlingError, latents, to_uint8
@@ -84,7 +84,7 @@ def compare(model: onnx.ModelProto, generator: Generator, seeds: Sequence[int]) 
     """Draws the same seeds with a model file and with torch, BatchNorm unfolded, and compares pixels."""
     z = latents(list(seeds), generator.spec.z_dim)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    found: NDArray[np.uint8] = session.run([OUTPUT_NAME], {INPUT_NAME: z})[0]
+    found = session.run([OUTPUT_NAME], {INPUT_NAME: z})[0]
     wanted = to_uint8(generator(torch.from_numpy(z)).permute(0, 2, 3, 1).numpy())
     if found.shape != wanted.shape:
         raise ExportError(f"the exported graph gives {found.shape}, expected {wanted.shape}")
@@ -126,7 +126,9 @@ def export(checkpoint: Checkpoint, name: str, precision: str = "auto", pictures:
     if difference.largest <= MAX_LEVELS:
         return half
     if precision == "float16":
-        raise ExportError(f"with float16 weights pictures differ from torch by {difference}; nothing was written")
+        raise ExportError(
+            f"with float16 weights pictures differ from torch by {difference}; nothing was written"
+        )
     return model
 
 
@@ -145,16 +147,21 @@ def write(model: onnx.ModelProto, out: Path) -> None:
             os.fsync(file.fileno())
         partial.replace(out)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise ExportError(f"cannot write {out}: {error.strerror}") from error
 
 
 def main() -> None:
     """Runs the command line."""
     parser = Parser(prog="python -m export.to_onnx", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint's folder, or a run's (its newest is taken)")
+    parser.add_argument(
+        "checkpoint", type=Path, help="a checkpoint's folder, or a run's (its newest is taken)"
+    )
     parser.add_argument("out", type=Path, help="the model file to write, e.g. model.onnx")
-    parser.add_argument("--name", help="name of the model, for its card and addresses; default: the data's name")
+    parser.add_argument(
+        "--name", help="name of the model, for its card and addresses; default: the data's name"
+    )
     parser.add_argument(
         "--precision",
         choices=["auto", "float16", "float32"],

@@ -180,7 +180,8 @@ def to_uint8(x: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 
     Inverts ``to_float`` for all 256 values; values outside the range are clipped.
     """
-    return np.clip(x * PIXEL_SCALE + PIXEL_OFFSET, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(x * PIXEL_SCALE + PIXEL_OFFSET, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -249,7 +250,9 @@ class ModelCard:
 
     def to_metadata(self) -> dict[str, str]:
         """Returns the card as the string pairs that a model file's metadata holds."""
-        return {METADATA_KEY: json.dumps({"format": FORMAT_VERSION} | dataclasses.asdict(self), sort_keys=True)}
+        return {
+            METADATA_KEY: json.dumps({"format": FORMAT_VERSION} | dataclasses.asdict(self), sort_keys=True)
+        }
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
@@ -259,7 +262,9 @@ class ModelCard:
             ModelFileError: If there is no card, or one of another format, or one with wrong fields.
         """
         if METADATA_KEY not in metadata:
-            raise ModelFileError("it carries no 'seedling' metadata: export it with `python -m export.to_onnx`")
+            raise ModelFileError(
+                "it carries no 'seedling' metadata: export it with `python -m export.to_onnx`"
+            )
         try:
             fields = json.loads(metadata[METADATA_KEY])
             found = fields.pop("format")

@@ -25,12 +25,12 @@ _MOUTHS = [m for m in pa.MouthType if m.name != "VOMIT"]
 def _draw(rng: random.Random) -> str:
     """Returns one random face as SVG text."""
 
-    def pick(options: Any) -> Any:
+    def pick(options: Any) -> Any:  # noqa: ANN401 - python-avatars has no types
         return rng.choice(list(options))
 
     hair_color = pick(pa.HairColor)
     bald = pa.FacialHairType.NONE
-    avatar = pa.Avatar(
+    avatar: Any = pa.Avatar(
         style=pa.AvatarStyle.TRANSPARENT,
         top=pick(pa.HairType) if rng.random() < 0.85 else pick(pa.HatType),
         hat_color=pick(pa.ClothingColor),
@@ -47,7 +47,8 @@ def _draw(rng: random.Random) -> str:
         clothing_color=pick(pa.ClothingColor),
         shirt_graphic=pick(_GRAPHICS),
     )
-    return avatar.render()
+    svg: str = avatar.render()
+    return svg
 
 
 def render_avatar(seed: int, resolution: int = 128) -> Image.Image:
@@ -65,7 +66,9 @@ def render_avatar(seed: int, resolution: int = 128) -> Image.Image:
     svg = _draw(rng)
     x, y, width, height = VIEW_BOX
     svg = svg.replace('viewBox="0 0 264 280"', f'viewBox="{x} {y} {width} {height}"', 1)
-    svg = svg.replace('width="264px"', f'width="{width}px"', 1).replace('height="280px"', f'height="{height}px"', 1)
+    svg = svg.replace('width="264px"', f'width="{width}px"', 1).replace(
+        'height="280px"', f'height="{height}px"', 1
+    )
     png = resvg_py.svg_to_bytes(
         svg_string=svg, background=background, width=resolution, height=resolution, skip_system_fonts=True
     )

@@ -129,5 +129,7 @@ def newest_checkpoint(run: Path) -> Path:
     """
     folders = sorted(file.parent for file in run.glob(f"checkpoints/step-*/{JSON_FILE}"))
     if not folders:
-        raise CheckpointError(f"no checkpoint in {run}: expected {run / 'checkpoints' / 'step-…' / JSON_FILE}")
+        raise CheckpointError(
+            f"no checkpoint in {run}: expected {run / 'checkpoints' / 'step-…' / JSON_FILE}"
+        )
     return folders[-1]

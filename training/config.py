@@ -15,7 +15,7 @@ class ConfigError(SeedlingError):
 class TrainConfig:
     """The recipe of a run. The defaults are the preset ``spec``."""
 
-    spec: ModelSpec = ModelSpec()
+    spec: ModelSpec = dataclasses.field(default_factory=ModelSpec)
     """Shape of both networks."""
     loss: str = "bce"
     """Name in ``training.losses.LOSSES``."""

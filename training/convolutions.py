@@ -5,11 +5,14 @@ sum written as one matrix product (``python -m bench.small_maps``). The layers k
 names and results; only the order of the additions differs.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
+Forward = Callable[[Tensor], Tensor]
 
 SMALL_SIDE = 4
 """Largest map side at which the matrix product wins."""
@@ -19,18 +22,19 @@ def use_matrix_products(net: nn.Module) -> None:
     """Rewires the kernel 4, stride 2, padding 1 layers of a network in place, for training on the CPU."""
     for layer in net.modules():
         if isinstance(layer, nn.ConvTranspose2d | nn.Conv2d) and layer.stride == (2, 2):
-            plain = layer.forward
-            product = _conv_transpose if isinstance(layer, nn.ConvTranspose2d) else _conv
-            layer.forward = _choose(layer, plain, product)  # type: ignore[method-assign]
+            small: Forward = (
+                partial(_conv_transpose, layer)
+                if isinstance(layer, nn.ConvTranspose2d)
+                else partial(_conv, layer)
+            )
+            layer.forward = partial(_choose, layer.forward, small)  # type: ignore[method-assign]
 
 
-def _choose(layer: nn.Module, plain: Any, product: Any) -> Any:
-    def forward(x: Tensor) -> Tensor:
-        small = x.shape[-1] <= SMALL_SIDE and layer.training and torch.is_grad_enabled()
-        result: Tensor = product(layer, x) if small else plain(x)
-        return result
-
-    return forward
+def _choose(plain: Forward, small: Forward, x: Tensor) -> Tensor:
+    # Without a gradient there is nothing to win.
+    if x.shape[-1] <= SMALL_SIDE and torch.is_grad_enabled():
+        return small(x)
+    return plain(x)
 
 
 def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -46,4 +50,5 @@ def _conv_transpose(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     n, channels, height, width = x.shape
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)  # (N·L, C)
     windows = (pixels @ layer.weight.flatten(1)).view(n, height * width, -1)  # (N, L, O·16)
-    return F.fold(windows.transpose(1, 2), (2 * height, 2 * width), 4, stride=2, padding=1)
+    y = F.fold(windows.transpose(1, 2), (2 * height, 2 * width), 4, stride=2, padding=1)
+    return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)

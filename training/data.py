@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from models.contract import SeedlingError
 from training.avatar_set import load_avatars
+from training.cli import one_line
 from training.pictures import PictureError, fit_picture, picture_reasons
 from training.sources import map_pictures, picture_files
 
@@ -70,7 +71,7 @@ class PictureSet:
 
 
 def default_cache() -> Path:
-    """Returns the folder for drawn and downloaded pictures: ``$XDG_CACHE_HOME`` or ``~/.cache``, ``/seedling``."""
+    """Returns ``$XDG_CACHE_HOME/seedling``, where the variable is ``~/.cache`` unless set."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seedling"
 
 
@@ -109,8 +110,9 @@ def load_pictures(
     elif name in DATASETS:
         pixels, failed = _load_torchvision(name, count, resolution, cache, progress=progress)
     else:
-        name = Path(source).resolve().stem
-        pixels, failed = _load_files(Path(source), count, resolution, progress=progress)
+        path = Path(source)
+        name = path.resolve().name if path.is_dir() else path.stem
+        pixels, failed = _load_files(path, count, resolution, progress=progress)
     _check_enough(source, len(pixels), failed)
     fingerprint = hashlib.sha256(pixels.data).hexdigest()
     return PictureSet(
@@ -120,7 +122,7 @@ def load_pictures(
 
 def _check_enough(source: str, readable: int, failed: Sequence[str]) -> None:
     if failed:
-        log.warning("%s: %d pictures skipped, the first is %s", source, len(failed), failed[0])
+        log.warning("%s: %d pictures skipped, the first is %s", source, len(failed), one_line(failed[0]))
     if readable < MIN_PICTURES:
         noun = "picture" if readable == 1 else "pictures"
         raise DataError(f"found {readable} readable {noun} in {source}, need at least {MIN_PICTURES}")
@@ -153,7 +155,9 @@ def _load_torchvision(
     except ImportError as error:
         raise DataError(f"the data set {name} needs a package that is not installed: {error}") from error
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"cannot download the data set {name} to {root}, is there a net? {error}") from error
+        raise DataError(
+            f"cannot get the data set {name} into {root}, the first time needs the net: {error}"
+        ) from error
 
     def read(item: tuple[Any, int]) -> Pixels:
         part, index = item

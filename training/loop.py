@@ -24,6 +24,8 @@ with the statistics of other weights make broken pictures."""
 
 _SEED_STRIDE = 1_000_003
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StepStats:
@@ -93,7 +95,7 @@ class Trainer:
             with frozen(self.g):
                 real_logits, fake_logits = self._judge(self._augment(real), self._augment(fake.detach()))
                 loss_d = self.loss.discriminator(real_logits, fake_logits)
-            self._descend(self.opt_d, loss_d)
+                self._descend(self.opt_d, loss_d)
 
             with frozen(self.d):
                 loss_g = self.loss.generator(self.d(self._augment(fake)).float())
@@ -121,8 +123,8 @@ class Trainer:
     def mixed_precision(self) -> bool:
         """Whether products run in bfloat16: where the device has it in hardware."""
         if self.device.type == "cuda":
-            return torch.cuda.is_bf16_supported()
-        return torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - torch has no public name for it
+            return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no public name for it
 
     @torch.no_grad()
     def sample(self, z: Tensor) -> Tensor:
@@ -135,7 +137,7 @@ class Trainer:
             (N, C, H, W) float32 on the CPU, in [-1, 1].
         """
         net = self.final_generator()
-        batches = z.to(self.device).split(self.config.batch_size)
+        batches = torch.split(z.to(self.device), self.config.batch_size)
         return torch.cat([net(batch).float().cpu() for batch in batches])
 
     @torch.no_grad()
@@ -160,9 +162,7 @@ class Trainer:
         for prefix, optimizer in (("opt_g", self.opt_g), ("opt_d", self.opt_d)):
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"{prefix}.{index}.{name}": value for name, value in state.items()}
-        return Checkpoint(
-            config=self.config, tensors=tensors, step=self.step, seconds=seconds, data=data
-        )
+        return Checkpoint(config=self.config, tensors=tensors, step=self.step, seconds=seconds, data=data)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes back to the state of a checkpoint of the same recipe."""
@@ -182,30 +182,26 @@ class Trainer:
     def _place(self, net: nn.Module) -> nn.Module:
         if self.device.type == "cpu":
             use_matrix_products(net)
-        return net.to(self.device, memory_format=torch.channels_last)
+        return net.to(self.device).to(memory_format=torch.channels_last)
 
     def _copy_of(self, net: nn.Module) -> Generator:
         copy = Generator(self.config.spec)
         copy.load_state_dict(net.state_dict())
-        return copy.to(self.device, memory_format=torch.channels_last)
+        return copy.to(self.device).to(memory_format=torch.channels_last)
 
     def _average(self) -> AveragedModel:
         return AveragedModel(self._copy_of(self.g), multi_avg_fn=self._average_step)
 
-    def _average_step(
-        self, averaged: list[Tensor], current: list[Tensor], seen_batches: Tensor | int
-    ) -> None:
+    def _average_step(self, averaged: Tensors, current: Tensors, seen_batches: Tensor | int) -> None:
         # Early on the average may not be older than a twentieth of the run: else it shows the noise
         # of the start for long. Source: StyleGAN2-ADA's ema_rampup.
         seen_kimg = float(seen_batches) * self.config.batch_size / 1000
         half_life = min(self.config.ema_half_life_kimg, seen_kimg * 0.05)
         decay = 0.5 ** (self.config.batch_size / 1000 / half_life)
-        torch._foreach_lerp_(averaged, current, 1 - decay)  # type: ignore[attr-defined] # noqa: SLF001
+        torch._foreach_lerp_(averaged, current, 1 - decay)
 
     def _adam(self, net: nn.Module, lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            net.parameters(), lr, (self.config.beta1, self.config.beta2), fused=True
-        )
+        return torch.optim.Adam(net.parameters(), lr, (self.config.beta1, self.config.beta2), fused=True)
 
     def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -50,9 +50,8 @@ def load_picture(
     """
     with picture_reasons(), Image.open(source, formats=_FORMATS) as img:
         _check_size(*img.size, resolution)
-        img.draft(
-            None, (2 * resolution, 2 * resolution)
-        )  # JPEG: decoded at 1/2…1/8, not below twice the side
+        # Decodes a large JPEG at 1/2…1/8, never below twice the side, so that the resize still does its part.
+        img.draft(None, (2 * resolution, 2 * resolution))
         ImageOps.exif_transpose(img, in_place=True)
         return fit_picture(img, resolution=resolution, background=background)
 

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -99,6 +98,8 @@ def prepare(
         OSError: If the target cannot be written.
     """
     ModelSpec(img_resolution=resolution)  # refuses what no network could train on
+    if workers is not None and workers < 1:
+        raise PrepareError(f"workers must be at least 1, got {workers}")
     _check_target(source, target)
     with picture_files(source) as files:
         if not files:
@@ -176,12 +177,6 @@ def _color(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _workers(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads, 1 or more")
-    return int(text)
-
-
 def main() -> None:
     """Reads the command line, prepares the pictures and prints the report."""
     parser = Parser(prog="python -m training.prepare", description=__doc__)
@@ -189,13 +184,15 @@ def main() -> None:
         "source", type=Path, metavar="SRC", help="folder, at any depth, or zip; never touched"
     )
     parser.add_argument("target", type=Path, metavar="DST", help="new or empty folder")
-    parser.add_argument("--resolution", type=int, default=128, help="side in pixels (128)")
+    parser.add_argument("--resolution", type=int, default=128, metavar="PX", help="side in pixels (128)")
     parser.add_argument(
-        "--background", type=_color, default="#ffffff", help="behind the transparent (#ffffff)"
+        "--background",
+        type=_color,
+        metavar="COLOR",
+        default="#ffffff",
+        help="behind the transparent (#ffffff)",
     )
-    parser.add_argument(
-        "--workers", type=_workers, default=os.cpu_count(), help="threads (one per processor)"
-    )
+    parser.add_argument("--workers", type=int, metavar="N", help="threads (one per processor)")
     options = vars(parser.parse_args())
     report = prepare(**options)
     sys.stdout.write("\n".join(report.lines()) + f" → {options['target']}\n")

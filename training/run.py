@@ -99,7 +99,7 @@ class Run:
 
     def _steps(self, scalars: SummaryWriter, bar: "tqdm[Any]") -> None:
         config = self.trainer.config
-        next_sheet = next_checkpoint = self.shown
+        next_sheet = last_checkpoint = float(self.shown)
         next_read = 0.0
         while self.trainer.step < config.total_steps and not self._stop and not self._out_of_time():
             if self.shown >= next_sheet:
@@ -112,9 +112,9 @@ class Run:
                 next_read = started + READ_EVERY_SECONDS
             self.seconds += time.perf_counter() - started
             bar.update(config.batch_size)
-            if self.shown >= next_checkpoint + self.options.checkpoint_kimg * 1000:
+            if self.shown >= last_checkpoint + self.options.checkpoint_kimg * 1000:
                 self._save_checkpoint()
-                next_checkpoint = self.shown
+                last_checkpoint = self.shown
 
     @property
     def shown(self) -> int:

@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -21,7 +21,7 @@ from training.loop import Trainer
 from training.run import Run, RunOptions
 
 RECIPE = {
-    field.name: field.type
+    field.name: cast("type", field.type)
     for owner in (TrainConfig, ModelSpec)
     for field in dataclasses.fields(owner)
     if field.name not in {"spec", "img_channels"}
@@ -36,23 +36,29 @@ def build_parser() -> Parser:
     parser = Parser(prog="python -m training.train", description=__doc__)
     parser.add_argument(
         "--data",
-        help="a folder, a zip, 'avatars' (drawn on this machine) or a torchvision data set's name; default avatars",
+        help="a folder, a zip, a torchvision data set's name, or 'avatars', drawn on this machine (default)",
     )
     parser.add_argument("--count", type=int, help="pictures to draw for 'avatars'; default 10000")
     parser.add_argument("--preset", choices=PRESETS, help="named recipe; default spec")
     parser.add_argument("--out", type=Path, help="new folder for the run; default runs/DATA-PRESET-001, …")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the newest checkpoint of a run")
+    parser.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with the newest checkpoint of a run"
+    )
     parser.add_argument("--minutes", type=float, help="stop after this much training, if not done before")
-    parser.add_argument("--dry-run", action="store_true", help="check data, memory and one step; write nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check data, memory and one step; write nothing"
+    )
     parser.add_argument("--device", help="cuda or cpu; default: cuda where there is one")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="where drawn and fetched data are kept")
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), help="where drawn and fetched data are kept"
+    )
     recipe = parser.add_argument_group("recipe (each overrides the preset)")
     for name, kind in RECIPE.items():
         flag = "--" + name.replace("_", "-")
         if kind is bool:
             recipe.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
         else:
-            recipe.add_argument(flag, type=kind, metavar=kind.__name__.upper())
+            recipe.add_argument(flag, type=kind)
     return parser
 
 
@@ -88,11 +94,12 @@ def new_run_folder(data_name: str, preset: str) -> Path:
     return folder
 
 
-def describe(pictures: PictureSet, source: str) -> dict[str, Any]:
+def describe(pictures: PictureSet, source: str, count: int | None) -> dict[str, Any]:
     """Returns what a checkpoint says of its training data."""
     return {
         "source": source,
         "name": pictures.name,
+        "count": count,
         "pictures": len(pictures.pixels),
         "fingerprint": pictures.fingerprint,
         "license": pictures.license,
@@ -129,9 +136,13 @@ def start(args: argparse.Namespace) -> tuple[Run, Trainer]:
         checkpoint = load_checkpoint(args.resume)
         config = resumed_config(args, checkpoint.config)
         source = args.data or checkpoint.data["source"]
-    count = args.count or (checkpoint.data["pictures"] if checkpoint else None)
+    count = args.count or (checkpoint.data.get("count") if checkpoint else None)
     pictures = load_pictures(
-        source, resolution=config.spec.img_resolution, cache=args.cache, count=count, progress=sys.stderr.isatty()
+        source,
+        resolution=config.spec.img_resolution,
+        cache=args.cache,
+        count=count,
+        progress=sys.stderr.isatty(),
     )
     sys.stdout.write(f"{len(pictures.pixels)} pictures from {pictures.name}; training on {device}\n")
     trainer = Trainer(config, pictures.pixels, device)
@@ -139,11 +150,13 @@ def start(args: argparse.Namespace) -> tuple[Run, Trainer]:
     seconds = 0.0
     if checkpoint is not None:
         if checkpoint.data["fingerprint"] != pictures.fingerprint:
-            raise ConfigError(f"--resume {args.resume}: {source} no longer holds the pictures that the run began with")
+            raise ConfigError(
+                f"--resume {args.resume}: {source} no longer holds the pictures that the run began with"
+            )
         trainer.restore(checkpoint)
         seconds = checkpoint.seconds
     options = RunOptions(folder=folder, minutes=args.minutes)
-    return Run(trainer, describe(pictures, source), options, seconds), trainer
+    return Run(trainer, describe(pictures, source, count), options, seconds), trainer
 
 
 def resumed_config(args: argparse.Namespace, config: TrainConfig) -> TrainConfig:

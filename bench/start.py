@@ -1,0 +1,57 @@
+"""Start-up of the service: ``python -m bench.start [MODEL]`` prints seconds to ready, and memory."""
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+STARTS = 5
+
+
+def start_once(environment: dict[str, str], port: int) -> tuple[float, float]:
+    """Starts the service in a process of its own.
+
+    Returns:
+        Seconds from the start of the process to the first good ``/readyz``, and its resident memory then,
+        in MiB.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            if process.poll() is not None:
+                raise SystemExit(f"the service ended with code {process.returncode}")
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz"):
+                    seconds = time.perf_counter() - started
+                    break
+            except urllib.error.URLError:
+                time.sleep(0.005)
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+        return seconds, kib / 1024
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main() -> None:
+    """Prints the medians of several starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"SEEDLING_PORT": str(port)}
+    if len(sys.argv) > 1:
+        environment["SEEDLING_MODEL"] = sys.argv[1]
+    runs = [start_once(environment, port) for _ in range(STARTS)]
+    seconds, memory = (statistics.median(column) for column in zip(*runs, strict=True))
+    print(f"start to ready: {seconds:.2f} s, resident memory: {memory:.0f} MiB (medians of {STARTS})")
+
+
+if __name__ == "__main__":
+    main()

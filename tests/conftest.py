@@ -1,0 +1,112 @@
+"""Real parts, made small: a toy checkpoint, its model file, and the service as its own process."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from export.to_onnx import export
+from models.contract import ModelSpec
+from training.checkpoint import Checkpoint, save_checkpoint
+from training.config import TrainConfig
+from training.loop import Trainer
+
+TOY_SPEC = ModelSpec(img_resolution=16, z_dim=8, ngf=4, ndf=4)
+TOY_CONFIG = TrainConfig(spec=TOY_SPEC, batch_size=4, kimg=0.024, translate=0.125, ema_half_life_kimg=0.1)
+TOY_DATA = {"source": "noise", "name": "noise", "pictures": 32, "fingerprint": "none", "license": None}
+
+# Toy networks are too small to share between threads, and threads of several processes in each
+# other's way are slower than one; inherited by the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
+StartService = Callable[..., contextlib.AbstractContextManager[httpx.Client]]
+
+
+@pytest.fixture(scope="session")
+def toy_pixels() -> np.ndarray:
+    """32 noise pictures, (32, 16, 16, 3) uint8."""
+    return np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoint(toy_pixels: np.ndarray) -> Checkpoint:
+    """A checkpoint after two steps."""
+    trainer = Trainer(TOY_CONFIG, toy_pixels, torch.device("cpu"))
+    trainer.train_step()
+    trainer.train_step()
+    return trainer.checkpoint(TOY_DATA, seconds=1.0)
+
+
+@pytest.fixture(scope="session")
+def toy_model(toy_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of 16×16 pictures."""
+    path = tmp_path_factory.mktemp("model") / "toy.onnx"
+    onnx.save(export(toy_checkpoint, "toy", "float32"), path)
+    return path
+
+
+@pytest.fixture
+def toy_run(toy_checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    """A run's folder that holds the toy checkpoint."""
+    save_checkpoint(toy_checkpoint, tmp_path / "run" / "checkpoints" / "step-00000002")
+    return tmp_path / "run"
+
+
+def free_port() -> int:
+    """Returns a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def start_service(**environment: object) -> Iterator[httpx.Client]:
+    """Runs ``python -m app`` with the given settings until the block ends; yields a client of it."""
+    port = free_port()
+    settings = {f"SEEDLING_{key.upper()}": str(value) for key, value in environment.items()}
+    env = {key: value for key, value in os.environ.items() if not key.startswith("SEEDLING_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app"], env=env | settings | {"SEEDLING_PORT": str(port)}
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            _wait_until_ready(client, process)
+            yield client
+    finally:
+        process.terminate()
+        assert process.wait(timeout=10) in {0, -15}
+
+
+def _wait_until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, "the service ended at start"
+        assert time.monotonic() < deadline, "the service is not ready after a minute"
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/readyz").is_success:
+                return
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def start() -> StartService:
+    """Starts services of the test's own settings."""
+    return start_service
+
+
+@pytest.fixture(scope="session")
+def service(toy_model: Path) -> Iterator[httpx.Client]:
+    """A service of the toy model."""
+    with start_service(model=toy_model, max_count=64, max_steps=12) as client:
+        yield client

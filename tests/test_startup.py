@@ -1,0 +1,92 @@
+"""Starting the service: what fails, and that it fails at once and in a sentence."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+import pytest
+
+
+def start_and_fail(**environment: object) -> str:
+    """Runs a service that must not start; returns its one line of complaint."""
+    settings = {f"SEEDLING_{key.upper()}": str(value) for key, value in environment.items()}
+    command = [sys.executable, "-m", "app"]
+    done = subprocess.run(
+        command, env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    complaint = start_and_fail(model=tmp_path / "none.onnx")
+    assert (
+        complaint
+        == f"error: the model file {tmp_path / 'none.onnx'} cannot be read: No such file or directory"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx at all", b"\x08\x09" * 40])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.onnx").write_bytes(content)
+    assert "bad.onnx is not one that ONNX Runtime can load" in start_and_fail(model=tmp_path / "bad.onnx")
+
+
+def test_a_truncated_model_is_refused(tmp_path: Path, toy_model: Path) -> None:
+    content = toy_model.read_bytes()
+    (tmp_path / "bad.onnx").write_bytes(content[: len(content) // 2])
+    assert "bad.onnx" in start_and_fail(model=tmp_path / "bad.onnx")
+
+
+def test_a_model_without_a_card_is_refused(tmp_path: Path, toy_model: Path) -> None:
+    model = onnx.load(toy_model)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    assert "no 'seedling' metadata" in start_and_fail(model=tmp_path / "bare.onnx")
+
+
+def test_a_model_that_differs_from_its_card_is_refused(tmp_path: Path, toy_model: Path) -> None:
+    model = onnx.load(toy_model)
+    model.metadata_props[0].value = model.metadata_props[0].value.replace('"z_dim": 8', '"z_dim": 9')
+    onnx.save(model, tmp_path / "liar.onnx")
+    complaint = start_and_fail(model=tmp_path / "liar.onnx")
+    assert "[8]" in complaint
+    assert "[9]" in complaint
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="this machine has CUDA")
+def test_cuda_that_cannot_be_had_is_a_failure_and_never_a_silent_cpu(toy_model: Path) -> None:
+    complaint = start_and_fail(model=toy_model, provider="cuda")
+    assert complaint.startswith("error: provider cuda: ")
+    assert "onnxruntime-gpu" in complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("provider", "tpu"), ("max_count", "0"), ("threads", "-1"), ("port", "65536")]
+)
+def test_a_bad_setting_is_named(name: str, value: str) -> None:
+    complaint = start_and_fail(**{name: value})
+    assert complaint.startswith(f"error: SEEDLING_{name.upper()}: ")
+    assert complaint.endswith(f"got {value!r}")
+
+
+def test_importing_the_service_loads_no_torch() -> None:
+    code = "import sys, app.main; print({'torch', 'torchvision', 'onnx', 'models.dcgan'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_importing_the_service_reads_no_environment_and_no_model() -> None:
+    environment = os.environ | {"SEEDLING_MODEL": "/nowhere", "SEEDLING_PORT": "no number"}
+    subprocess.run([sys.executable, "-c", "import app.main"], env=environment, check=True)
+
+
+def test_the_pixel_scale_is_written_once() -> None:
+    sources = [f for room in ("app", "export", "models", "training") for f in Path(room).rglob("*.py")]
+    assert [str(f) for f in sources if "127.5" in f.read_text()] == ["models/contract.py"]
