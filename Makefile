@@ -31,7 +31,12 @@ format: $(VENV)/.full ## rewrite the source as `check` wants it
 	$(BIN)/ruff check --fix
 
 image: ## build the container image with docker; TARGET=cuda for the GPU one
-	docker build --target $(or $(TARGET),cpu) --tag seedling:$(or $(TARGET),cpu) .
+	docker build --target $(or $(TARGET),cpu) --tag seedling:$(or $(TARGET),cpu) \
+	  --label org.opencontainers.image.version=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+	  --label org.opencontainers.image.revision=$(shell git rev-parse HEAD) .
+
+image-test: ## build the image and test it, with buildah, where there is no docker
+	scripts/image-test
 
 clean: ## remove the environment and what tools left
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

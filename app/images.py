@@ -74,7 +74,7 @@ def negotiate(accept: str) -> str:
     response_class=Response,
     responses={
         200: {
-            "description": "The pictures; `Seedling-Seed` is the seed of the first, `Seedling-Count` their number",
+            "description": "The pictures; `Seedling-Seed` is the first one's, `Seedling-Count` their number",
             "content": {
                 "image/png": {"schema": {"type": "string", "format": "binary"}},
                 "application/zip": {"schema": {"type": "string", "format": "binary"}},

@@ -1,13 +1,14 @@
 """The game: who learns when, that a run can be repeated, and that a resumed one takes the same steps."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import TOY_CONFIG, TOY_DATA
 
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.config import ConfigError, TrainConfig
 from training.loop import Trainer, frozen
 
@@ -88,15 +89,17 @@ def test_another_seed_trains_another_model(toy_pixels: np.ndarray) -> None:
     assert steps(a, 2) != steps(b, 2)
 
 
-def test_a_resumed_run_takes_the_same_steps(toy_pixels: np.ndarray, config: TrainConfig) -> None:
+def test_a_resumed_run_takes_the_same_steps(
+    toy_pixels: np.ndarray, config: TrainConfig, tmp_path: Path
+) -> None:
     whole = Trainer(config, toy_pixels, CPU)
     wanted = steps(whole, 6)
 
     first = Trainer(config, toy_pixels, CPU)
     found = steps(first, 3)
-    saved = first.checkpoint(TOY_DATA, 0)
+    save_checkpoint(first.checkpoint(TOY_DATA, 0), tmp_path / "saved")
     second = Trainer(config, toy_pixels, CPU)
-    second.restore(saved)
+    second.restore(load_checkpoint(tmp_path / "saved"))
     found += steps(second, 3)
 
     assert found == wanted

@@ -87,6 +87,23 @@ def test_importing_the_service_reads_no_environment_and_no_model() -> None:
     subprocess.run([sys.executable, "-c", "import app.main"], env=environment, check=True)
 
 
+@pytest.mark.parametrize("room", ["app.engine", "export.to_onnx"])
+def test_onnx_runtime_is_told_not_to_report_before_it_loads(room: str) -> None:
+    code = f"""
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Watch())
+import {room}
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
+
+
 def test_the_pixel_scale_is_written_once() -> None:
     sources = [f for room in ("app", "export", "models", "training") for f in Path(room).rglob("*.py")]
     assert [str(f) for f in sources if "127.5" in f.read_text()] == ["models/contract.py"]

@@ -49,6 +49,7 @@ class TrainConfig:
     """Makes weights, order and latents repeatable."""
 
     def __post_init__(self) -> None:
+        self._require(self.d_norm in {"batch", "spectral", "none"}, "d_norm", "batch, spectral or none")
         self._require(self.batch_size >= 2, "batch_size", "at least 2")
         self._require(self.kimg > 0, "kimg", "above 0")
         self._require(self.lr_g > 0, "lr_g", "above 0")

@@ -172,11 +172,7 @@ class Trainer:
             self.g_ema.module.load_state_dict(checkpoint.select("g_ema"))
             self.g_ema.n_averaged.fill_(checkpoint.step)
         for prefix, optimizer in (("opt_g", self.opt_g), ("opt_d", self.opt_d)):
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in checkpoint.select(prefix).items():
-                index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = value
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+            _restore_optimizer(optimizer, checkpoint.select(prefix))
         self.step = checkpoint.step
 
     def _place(self, net: nn.Module) -> nn.Module:
@@ -257,3 +253,17 @@ def _recompute_batch_norm(net: nn.Module, latents: list[Tensor]) -> None:
     net.train()
     for z in latents:
         net(z)
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Puts back Adam's moments, saved as ``<index of the weight>.<name>``."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".")
+        like = weights[int(index)]
+        if value.shape == like.shape:
+            # The fused kernel walks weights and moments in memory order, so both need the same one.
+            value = torch.empty_like(like).copy_(value)  # noqa: PLW2901
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

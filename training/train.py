@@ -6,6 +6,7 @@ import logging
 import re
 import resource
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from training.cli import Parser, run_cli
 from training.config import PRESETS, ConfigError, TrainConfig
 from training.data import PictureSet, default_cache, load_pictures
 from training.loop import Trainer
+from training.losses import make_loss
 from training.run import Run, RunOptions
 
 RECIPE = {
@@ -127,51 +129,6 @@ def dry_run(trainer: Trainer) -> None:
     )
 
 
-def start(args: argparse.Namespace) -> tuple[Run, Trainer]:
-    """Builds the run that the command line asks for: a new one, or one that goes on."""
-    device = choose_device(args.device)
-    if args.resume is None:
-        checkpoint, config, source = None, configure(args), args.data or "avatars"
-    else:
-        checkpoint = load_checkpoint(args.resume)
-        config = resumed_config(args, checkpoint.config)
-        source = args.data or checkpoint.data["source"]
-    count = args.count or (checkpoint.data.get("count") if checkpoint else None)
-    pictures = load_pictures(
-        source,
-        resolution=config.spec.img_resolution,
-        cache=args.cache,
-        count=count,
-        progress=sys.stderr.isatty(),
-    )
-    sys.stdout.write(f"{len(pictures.pixels)} pictures from {pictures.name}; training on {device}\n")
-    trainer = Trainer(config, pictures.pixels, device)
-    folder = args.resume or args.out or new_run_folder(pictures.name, args.preset or "spec")
-    seconds = 0.0
-    if checkpoint is not None:
-        if checkpoint.data["fingerprint"] != pictures.fingerprint:
-            raise ConfigError(
-                f"--resume {args.resume}: {source} no longer holds the pictures that the run began with"
-            )
-        trainer.restore(checkpoint)
-        seconds = checkpoint.seconds
-    options = RunOptions(folder=folder, minutes=args.minutes)
-    return Run(trainer, describe(pictures, source, count), options, seconds), trainer
-
-
-def resumed_config(args: argparse.Namespace, config: TrainConfig) -> TrainConfig:
-    """Returns a resumed run's recipe: its own, but that ``--kimg`` may lengthen it.
-
-    Raises:
-        ConfigError: If the command line asks for another recipe.
-    """
-    changed = [name for name in RECIPE if name != "kimg" and getattr(args, name) is not None]
-    if changed or args.preset or args.out:
-        flags = [*changed, *(["preset"] if args.preset else []), *(["out"] if args.out else [])]
-        raise ConfigError(f"--resume goes on with the run's own settings; leave out --{', --'.join(flags)}")
-    return config if args.kimg is None else dataclasses.replace(config, kimg=args.kimg)
-
-
 def check_folder(folder: Path, source: str) -> None:
     """Refuses a folder that a new run may not write to.
 
@@ -182,29 +139,82 @@ def check_folder(folder: Path, source: str) -> None:
         raise ConfigError(f"--out {folder} is not empty: choose another, or go on with --resume {folder}")
     if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
         raise ConfigError(f"--out {folder} is inside the training data {source}")
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
     except OSError as error:
         raise ConfigError(f"--out {folder} cannot be written: {error.strerror}") from error
+
+
+def begin(args: argparse.Namespace) -> Run:
+    """Returns a new run, as the command line asks for it."""
+    config, source = configure(args), args.data or "avatars"
+    folder = args.out or new_run_folder(Path(source).resolve().stem, args.preset or "spec")
+    check_folder(folder, source)
+    make_loss(config)  # an unknown name should not cost the time to load the data
+    device = choose_device(args.device)
+    pictures = load(args, source, args.count, config)
+    trainer = Trainer(config, pictures.pixels, device)
+    options = RunOptions(folder=folder, minutes=args.minutes)
+    return Run(trainer, describe(pictures, source, args.count), options)
+
+
+def resume(args: argparse.Namespace) -> Run:
+    """Returns the run of ``--resume``, as its newest checkpoint left it.
+
+    Raises:
+        ConfigError: If the pictures are no longer those that the run began with.
+    """
+    device = choose_device(args.device)
+    checkpoint = load_checkpoint(args.resume)
+    config = resumed_config(args, checkpoint.config)
+    source = args.data or checkpoint.data["source"]
+    count = args.count or checkpoint.data.get("count")
+    pictures = load(args, source, count, config)
+    if checkpoint.data["fingerprint"] != pictures.fingerprint:
+        raise ConfigError(
+            f"--resume {args.resume}: {source} no longer holds the {checkpoint.data['pictures']} pictures "
+            "that the run began with; where they have moved, say so with --data"
+        )
+    trainer = Trainer(config, pictures.pixels, device)
+    trainer.restore(checkpoint)
+    options = RunOptions(folder=args.resume, minutes=args.minutes)
+    return Run(trainer, describe(pictures, source, count), options, checkpoint.seconds)
+
+
+def load(args: argparse.Namespace, source: str, count: int | None, config: TrainConfig) -> PictureSet:
+    """Returns the training pictures, and says how many there are."""
+    pictures = load_pictures(source, resolution=config.spec.img_resolution, cache=args.cache, count=count)
+    sys.stdout.write(f"{len(pictures.pixels)} pictures from {pictures.name}\n")
+    return pictures
+
+
+def resumed_config(args: argparse.Namespace, config: TrainConfig) -> TrainConfig:
+    """Returns a resumed run's recipe: its own, but that ``--kimg`` may lengthen it.
+
+    Raises:
+        ConfigError: If the command line asks for another recipe.
+    """
+    changed = [name for name in (*RECIPE, "preset", "out") if getattr(args, name) is not None]
+    if wrong := [f"--{name.replace('_', '-')}" for name in changed if name != "kimg"]:
+        raise ConfigError(f"--resume goes on with the run's own settings; leave out {', '.join(wrong)}")
+    return config if args.kimg is None else dataclasses.replace(config, kimg=args.kimg)
 
 
 def main() -> None:
     """Runs the command line."""
     args = build_parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if args.out and not args.resume:
-        check_folder(args.out, args.data or "avatars")
-    run, trainer = start(args)
+    run = resume(args) if args.resume else begin(args)
+    folder, device = run.options.folder, run.trainer.device
     if args.dry_run:
-        dry_run(trainer)
+        dry_run(run.trainer)
         return
-    folder = run.options.folder
-    sys.stdout.write(f"writing to {folder}; stop with Ctrl-C\n")
+    sys.stdout.write(f"training on {device}, writing to {folder}; Ctrl-C saves and stops\n")
+    sys.stdout.flush()
     done = run.train()
-    sys.stdout.write(f"{'done' if done else 'stopped'} at {run.shown} pictures; saved in {folder}\n")
+    sys.stdout.write(f"{'done' if done else 'stopped'} after {run.shown} pictures; saved in {folder}\n")
     if done:
         sys.stdout.write(f"next: python -m export.to_onnx {folder} {folder / 'model.onnx'}\n")
     else:

@@ -1,0 +1,68 @@
+# The service as an image: `docker build .` for the CPU, `docker build --target cuda .` for an NVIDIA GPU.
+# Any image with Python 3.11 or newer and its venv module can be the base.
+ARG BASE=python:3.11-slim-bookworm
+
+# --- Builder: nothing of it ends in the image but what is copied from it below ---
+
+FROM ${BASE} AS builder
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
+# pip lives in an environment of its own, so that the one that ships never holds it.
+RUN python3 -m venv pip && python3 -m venv --without-pip /venv
+COPY pyproject.toml constraints.txt ./
+RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+    > requirements.txt
+
+FROM builder AS venv-cpu
+RUN pip/bin/pip --python /venv/bin/python install --no-compile --constraint constraints.txt \
+        --requirement requirements.txt \
+    && /venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv/lib
+
+FROM builder AS venv-cuda
+# It is the same module as onnxruntime, in releases of its own, so it replaces that and has its own pin.
+ARG ONNXRUNTIME_GPU=1.31.1
+RUN sed -i "s/^onnxruntime[^a-z].*/onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}/" requirements.txt \
+    && pip/bin/pip --python /venv/bin/python install --no-compile --constraint constraints.txt \
+        --requirement requirements.txt \
+    && /venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv/lib
+
+FROM builder AS source
+WORKDIR /seedling
+COPY models models
+COPY app app
+# Readable by the image's user whatever the umask of the checkout was.
+RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash .
+
+# --- Runtime ---
+
+FROM ${BASE} AS runtime
+LABEL org.opencontainers.image.title="Seedling" \
+      org.opencontainers.image.description="Grows images from seeds over HTTP" \
+      org.opencontainers.image.licenses="MIT"
+# The base's own pip, and what could bring it back, have no use here.
+RUN rm -rf /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip \
+        /usr/lib/python3.*/ensurepip /usr/share/python-wheels
+# ONNX Runtime's official wheels report to Microsoft unless told not to.
+ENV ORT_DISABLE_TELEMETRY=1 \
+    PATH=/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    SEEDLING_HOST=0.0.0.0 \
+    SEEDLING_PORT=8000
+WORKDIR /seedling
+# A number, so that Kubernetes can see that it is not root. Nothing is written, so it owns nothing.
+USER 10001:10001
+EXPOSE 8000
+# Not urllib: it would ask the proxy that Docker may have put into the environment.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['SEEDLING_PORT']), timeout=2); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
+ENTRYPOINT ["python", "-m", "app"]
+
+FROM runtime AS cuda
+# Without a GPU this image does not start, rather than serve slowly from the CPU.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility SEEDLING_PROVIDER=cuda
+COPY --from=venv-cuda /venv /venv
+COPY --from=source /seedling /seedling
+
+FROM runtime AS cpu
+COPY --from=venv-cpu /venv /venv
+COPY --from=source /seedling /seedling

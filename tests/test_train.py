@@ -1,0 +1,196 @@
+"""The training command, as a user types it, on real pictures."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+SMALL = "--img-resolution=16 --z-dim=8 --ngf=4 --ndf=4 --batch-size=4 --device=cpu".split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 pictures, two of them broken."""
+    root = tmp_path_factory.mktemp("pictures")
+    noise = np.random.default_rng(0).integers(0, 256, (24, 40, 48, 3), np.uint8)
+    for k, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(root / f"{k:02d}.jpg")
+    (root / "03.jpg").write_bytes(b"no picture")
+    (root / "04.jpg").write_bytes(b"")
+    return root
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "training.train", *map(str, arguments)]
+
+
+def train(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, check=False, cwd=cwd, timeout=300
+    )
+
+
+def assert_refused(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    """One line that says what is wrong, no traceback, exit code 2."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    for word in words:
+        assert word in done.stderr.splitlines()[-1]
+
+
+def final_state(run: Path) -> dict[str, torch.Tensor]:
+    newest = max((run / "checkpoints").iterdir())
+    return load_file(newest / "state.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of ten steps."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = train("--data", folder, "--out", out, "--kimg", 0.04, "--ema-half-life-kimg", 0.01, *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "22 pictures from" in done.stdout
+    assert "2 pictures skipped" in done.stderr
+    assert f"next: python -m export.to_onnx {out}" in done.stdout
+    return out
+
+
+def test_a_run_leaves_settings_sheets_scalars_and_a_checkpoint(finished: Path) -> None:
+    settings = json.loads((finished / "settings.json").read_text())
+    assert settings["config"]["batch_size"] == 4
+    assert settings["data"]["pictures"] == 22
+    with Image.open(finished / "samples" / "000000040.png") as sheet:
+        assert sheet.size == (128, 128)  # 64 pictures of 16×16
+    assert [p.name for p in (finished / "checkpoints").iterdir()] == ["step-00000010"]
+    scalars = EventAccumulator(str(finished / "tensorboard")).Reload()
+    assert set(scalars.Tags()["scalars"]) == {"loss_d", "loss_g", "real_logit", "fake_logit"}
+
+
+def test_a_run_stopped_by_time_goes_on_from_exactly_where_it_was(
+    folder: Path, finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "parts"
+    recipe = ["--kimg", 0.04, "--ema-half-life-kimg", 0.01, *SMALL]
+    done = train("--data", folder, "--out", run, "--minutes", 0.00001, *recipe)
+    assert f"go on with: python -m training.train --resume {run}" in done.stdout
+    assert 0 < int(re.findall(r"stopped after (\d+) pictures", done.stdout)[0]) < 40
+    done = train("--resume", run, "--device", "cpu")
+    assert "done after 40 pictures" in done.stdout, done.stderr
+    wanted, found = final_state(finished), final_state(run)
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(folder: Path, tmp_path: Path, number: signal.Signals) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command("--data", folder, "--out", run, "--kimg", 1000, *SMALL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "samples").exists():  # the first sheet is written when steps begin
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"go on with: python -m training.train --resume {run}" in out
+    assert final_state(run)
+
+
+def test_a_dry_run_takes_a_step_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
+    done = train("--data", folder, "--dry-run", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "one step works: loss_d" in done.stdout
+    assert "GiB of memory" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_run_s_folder_is_numbered_when_none_is_given(folder: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        train("--data", folder, "--kimg", 0.004, *SMALL, cwd=tmp_path)
+    names = sorted(p.name for p in (tmp_path / "runs").iterdir())
+    assert names == [f"{folder.name}-spec-001", f"{folder.name}-spec-002"]
+
+
+def test_a_folder_that_holds_something_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert_refused(train("--data", folder, "--out", tmp_path, *SMALL), "not empty", "--resume")
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_nothing_is_written_into_the_training_data(folder: Path) -> None:
+    before = sorted(folder.iterdir())
+    assert_refused(train("--data", folder, "--out", folder / "run", *SMALL), "inside the training data")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_an_unwritable_place_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert_refused(train("--data", folder, "--out", tmp_path / "file" / "run", *SMALL), "cannot be written")
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_too_few_pictures_are_refused(folder: Path, tmp_path: Path, count: int) -> None:
+    data = tmp_path / "few"
+    data.mkdir()
+    for file in sorted(folder.iterdir())[:count]:
+        (data / file.name).write_bytes(file.read_bytes())
+    done = train("--data", data, *SMALL, cwd=tmp_path)
+    assert_refused(done, f"found {count} readable pictures", "at least 16")
+    assert list(tmp_path.iterdir()) == [data]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--lerning-rate", "1"], ["--lerning-rate"]),
+        (["--batch-size", "many"], ["--batch-size", "many"]),
+        (["--batch-size", "1"], ["batch_size", "at least 2", "got 1"]),
+        (["--img-resolution", "100"], ["power of two", "got 100"]),
+        (["--loss", "wasserstein"], ["bce, hinge", "wasserstein"]),
+        (["--d-norm", "layer"], ["batch", "layer"]),
+        (["--preset", "best-ever"], ["spec", "best-ever"]),
+        (["--data", "/nowhere/at/all"], ["/nowhere/at/all"]),
+        (["--device", "tpu"], ["cpu or cuda", "tpu"]),
+        (["--resume", "/nowhere/at/all"], ["no checkpoint in /nowhere/at/all"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    assert_refused(train(*arguments, cwd=tmp_path), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
+    assert_refused(train("--device", "cuda", cwd=tmp_path), "no CUDA device")
+
+
+def test_a_resumed_run_keeps_its_recipe(finished: Path) -> None:
+    assert_refused(
+        train("--resume", finished, "--lr-g", 1, "--batch-size", 8), "leave out", "--lr-g", "--batch-size"
+    )
+
+
+def test_a_resumed_run_wants_the_pictures_it_began_with(folder: Path, finished: Path, tmp_path: Path) -> None:
+    for file in sorted(folder.iterdir())[:20]:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert_refused(train("--resume", finished, "--data", tmp_path), "no longer holds the 22 pictures")
