@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format image image-test clean
+.PHONY: help serve train-env test check format image image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,8 @@ help: ## list the targets
 
 serve: $(VENV)/.runtime ## serve the shipped model, or the one that SEEDLING_MODEL names, on PORT and HOST
 	@SEEDLING_HOST=$(HOST) SEEDLING_PORT=$(PORT) exec $(BIN)/python -m app
+
+train-env: $(VENV)/.full ## make the environment for training, export and the tests; some GB
 
 test: check ## run everything that must pass
 	$(BIN)/python -m pytest

@@ -116,7 +116,7 @@ def _open_session(path: Path, content: bytes, provider: Provider, threads: int) 
     if provider == "cuda" and session.get_providers()[0] != CUDA:
         raise ProviderError(
             "provider cuda: ONNX Runtime fell back to the CPU; the CUDA or cuDNN libraries or the driver "
-            "are missing (install 'onnxruntime-gpu[cuda,cudnn]', check nvidia-smi; in a container, --gpus all)"
+            "are missing (install 'onnxruntime-gpu[cuda,cudnn]', check nvidia-smi; in Docker, --gpus all)"
         )
     return session
 

@@ -1,0 +1,137 @@
+"""The README keeps its word: its commands are run, its files are there."""
+
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from conftest import StartService
+from PIL import Image
+
+from app.settings import SHIPPED_MODEL, Settings
+from models.contract import resolve_seed
+
+README = Path("README.md").read_text(encoding="utf-8")
+LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+CURLS = [line for line in LINES if line.startswith("curl ")]
+
+
+@pytest.fixture(scope="module")
+def shipped(start: StartService) -> Iterator[httpx.Client]:
+    """The service with no settings at all: the shipped model."""
+    with start() as client:
+        yield client
+
+
+@pytest.mark.parametrize("line", CURLS)
+def test_every_curl_of_the_readme_works(shipped: httpx.Client, tmp_path: Path, line: str) -> None:
+    command = line.replace("http://localhost:8000", str(shipped.base_url).rstrip("/"))
+    done = subprocess.run(
+        [*shlex.split(command), "--fail-with-body", "--silent"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout
+    if "-o" not in line:
+        assert done.stdout == "ok" or done.stdout.startswith("ok: ") or json.loads(done.stdout)
+        return
+    [file] = tmp_path.iterdir()
+    if file.suffix == ".zip":
+        assert len(zipfile.ZipFile(file).namelist()) == 16
+    else:
+        with Image.open(file) as img:
+            assert img.format in {"PNG", "WEBP"}
+            assert img.size[1] % 128 == 0
+
+
+def test_the_readme_shows_every_endpoint(shipped: httpx.Client) -> None:
+    paths = {path.split("{")[0] for path in shipped.get("/openapi.json").json()["paths"]}
+    assert {path for path in paths if not any(path in line for line in CURLS)} == set()
+
+
+def test_the_readme_s_training_and_export_options_exist(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (16, 40, 40, 3), np.uint8)):
+        Image.fromarray(pixels).save(pictures / f"{k}.png")
+    [line] = [line for line in LINES if line.startswith("python -m training.train")]
+    words = shlex.split(line.replace("~/pictures", str(pictures)), comments=True)
+    small = ["--preset", "light", "--ngf", "4", "--ndf", "4", "--batch-size", "2", "--kimg", "0.002"]
+    done = subprocess.run(
+        [sys.executable, *words[1:], *small], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in LINES if line.startswith("python -m export.to_onnx")]
+    words = shlex.split(line, comments=True)
+    done = subprocess.run(
+        [sys.executable, *words[1:]], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine.onnx").is_file()
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z][a-z-]+)", README)) <= targets
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    assert {
+        f"SEEDLING_{name.upper()}"
+        for name in Settings.model_fields
+        if f"SEEDLING_{name.upper()}" not in README
+    } == set()
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "models/pretrained/avatars/README.md"]
+)
+def test_every_link_leads_somewhere(page: str) -> None:
+    text = Path(page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (Path(page).parent / link).exists()] == []
+
+
+# --- The shipped model ------------------------------------------------------------------------------
+
+
+def test_the_shipped_model_is_small_enough() -> None:
+    assert SHIPPED_MODEL.stat().st_size <= 30_000_000
+
+
+def test_the_sheet_shows_what_the_shipped_model_grows(shipped: httpx.Client) -> None:
+    """Within a level of rounding, since the sheet may have been drawn on another processor."""
+    with Image.open(SHIPPED_MODEL.with_name("sheet.png")) as sheet:
+        wanted = np.asarray(sheet.convert("RGB")).astype(int)
+    answer = shipped.post("/generate", json={"seed": 0, "count": 64})
+    with Image.open(io.BytesIO(answer.content)) as img:
+        found = np.asarray(img.convert("RGB"))
+    assert np.abs(found - wanted).max() <= 1
+
+
+def test_the_card_tells_the_hash_of_the_file_beside_it(shipped: httpx.Client) -> None:
+    [model] = shipped.get("/v1/models").json()["models"]
+    card = SHIPPED_MODEL.with_name("README.md").read_text(encoding="utf-8")
+    assert model["sha256"] in card
+    assert f"{model['training']['pictures_shown']:,}" in card
+
+
+def test_the_shipped_pictures_differ(shipped: httpx.Client) -> None:
+    faces = []
+    for seed in ("alice", "bob", "carol", "dave"):
+        answer = shipped.get(f"/images/{seed}.png")
+        assert answer.headers["seedling-seed"] == str(resolve_seed(seed))
+        with Image.open(io.BytesIO(answer.content)) as img:
+            faces.append(np.asarray(img).astype(float))
+    gaps = [np.abs(a - b).mean() for k, a in enumerate(faces) for b in faces[:k]]
+    assert min(gaps) > 10  # of 255, on average over all pixels
