@@ -15,6 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from training.config import ConfigError
+from training.loop import Trainer
+from training.train import main
+
 SMALL = "--img-resolution=16 --z-dim=8 --ngf=4 --ndf=4 --batch-size=4 --device=cpu".split()  # noqa: SIM905
 
 
@@ -194,3 +198,20 @@ def test_a_resumed_run_wants_the_pictures_it_began_with(folder: Path, finished: 
     for file in sorted(folder.iterdir())[:20]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
     assert_refused(train("--resume", finished, "--data", tmp_path), "no longer holds the 22 pictures")
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]])
+def test_running_out_of_memory_says_what_to_try(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    """The allocator's own error, raised where it would come from."""
+
+    def exhausted(_: Trainer) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "train_step", exhausted)
+    monkeypatch.setattr(
+        sys, "argv", ["train", "--data", str(folder), "--out", str(tmp_path / "run"), *SMALL, *flags]
+    )
+    with pytest.raises(ConfigError, match="batches of 4: try --batch-size 2"):
+        main()

@@ -202,16 +202,10 @@ def resumed_config(args: argparse.Namespace, config: TrainConfig) -> TrainConfig
     return config if args.kimg is None else dataclasses.replace(config, kimg=args.kimg)
 
 
-def main() -> None:
-    """Runs the command line."""
-    args = build_parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run = resume(args) if args.resume else begin(args)
-    folder, device = run.options.folder, run.trainer.device
-    if args.dry_run:
-        dry_run(run.trainer)
-        return
-    sys.stdout.write(f"training on {device}, writing to {folder}; Ctrl-C saves and stops\n")
+def carry_out(run: Run) -> None:
+    """Trains, and says at the end what to do next."""
+    folder = run.options.folder
+    sys.stdout.write(f"training on {run.trainer.device}, writing to {folder}; Ctrl-C saves and stops\n")
     sys.stdout.flush()
     done = run.train()
     sys.stdout.write(f"{'done' if done else 'stopped'} after {run.shown} pictures; saved in {folder}\n")
@@ -219,6 +213,20 @@ def main() -> None:
         sys.stdout.write(f"next: python -m export.to_onnx {folder} {folder / 'model.onnx'}\n")
     else:
         sys.stdout.write(f"go on with: python -m training.train --resume {folder}\n")
+
+
+def main() -> None:
+    """Runs the command line."""
+    args = build_parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run = resume(args) if args.resume else begin(args)
+    if run.trainer.device.type == "cpu" and not (args.resume or args.preset):
+        sys.stdout.write("no GPU: the preset spec takes days here; --preset light is made for that\n")
+    try:
+        dry_run(run.trainer) if args.dry_run else carry_out(run)
+    except torch.OutOfMemoryError as error:
+        size = run.trainer.config.batch_size
+        raise ConfigError(f"out of memory with batches of {size}: try --batch-size {size // 2}") from error
 
 
 if __name__ == "__main__":
