@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app import encode
 from app.engine import Engine
 from app.parameters import (
+    BINARY,
     EngineDep,
     GeneratedImage,
     GenerateRequest,
@@ -76,8 +77,8 @@ def negotiate(accept: str) -> str:
         200: {
             "description": "The pictures; `Seedling-Seed` is the first one's, `Seedling-Count` their number",
             "content": {
-                "image/png": {"schema": {"type": "string", "format": "binary"}},
-                "application/zip": {"schema": {"type": "string", "format": "binary"}},
+                "image/png": BINARY,
+                "application/zip": BINARY,
                 "application/json": {"schema": GenerateResponse.model_json_schema()},
             },
         }
@@ -109,7 +110,11 @@ def generate(
     )
 
 
-@router.get("/images/{seed:path}.png", response_class=Response)
+@router.get(
+    "/images/{seed:path}.png",
+    response_class=Response,
+    responses={200: {"description": "The picture", "content": {"image/png": BINARY}}},
+)
 def image(engine: EngineDep, seed: Annotated[Seed, Path()]) -> Response:
     """Grow the picture of one seed, at an address of its own."""
     [pixels] = engine.generate([seed])

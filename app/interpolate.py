@@ -6,14 +6,23 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from app import encode
-from app.parameters import EngineDep, Format, Method, Seed, SettingsDep
+from app.parameters import BINARY, EngineDep, Format, Method, Seed, SettingsDep
 from app.problems import LimitError
 from models.contract import latent, latent_path
 
 router = APIRouter(tags=["pictures"])
 
 
-@router.get("/interpolate", response_class=Response)
+@router.get(
+    "/interpolate",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The frames",
+            "content": dict.fromkeys(("image/png", "image/apng", "image/webp"), BINARY),
+        }
+    },
+)
 def interpolate(  # noqa: PLR0913, PLR0917 - each is a parameter of the address
     engine: EngineDep,
     settings: SettingsDep,

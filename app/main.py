@@ -35,8 +35,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.engine = engine = Engine(settings.model, settings.provider, settings.threads)
     problems.install(app)
-    for router in (images.router, interpolate.router, operations.router):
-        app.include_router(router)
+    for router in (images.router, interpolate.router):
+        app.include_router(router, responses=problems.RESPONSES)
+    app.include_router(operations.router)
 
     page = files("app").joinpath("index.html").read_text(encoding="utf-8")
 

@@ -22,6 +22,9 @@ SEED_SCHEMA: dict[str, Any] = {
 Seed = Annotated[int, PlainValidator(resolve_seed), WithJsonSchema(SEED_SCHEMA)]
 """A seed as a client writes it; the handler gets its number, 0…2^64-1."""
 
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+"""How the API's description says that an answer is a file."""
+
 Method = Literal["slerp", "lerp"]
 Format = Literal["strip", "apng", "webp"]
 

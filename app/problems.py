@@ -26,6 +26,15 @@ class Problem(BaseModel):
     detail: str
 
 
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    422: {
+        "description": "The request asks for what there is not; the detail says what was got and expected.",
+        "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+    }
+}
+"""What the API's description says of errors, in place of FastAPI's own form."""
+
+
 class LimitError(Exception):
     """A request that is well formed and asks for more than the settings allow.
 

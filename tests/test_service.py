@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -299,3 +300,10 @@ def test_the_api_describes_itself(service: httpx.Client) -> None:
         schema["paths"]
     )
     assert "18446744073709551615" in json.dumps(schema)
+    assert (
+        schema["info"]["version"] == tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"]
+    )
+    for path, kind in [("/images/{seed}.png", "image/png"), ("/interpolate", "image/webp")]:
+        answers = schema["paths"][path]["get"]["responses"]
+        assert kind in answers["200"]["content"]
+        assert list(answers["422"]["content"]) == ["application/problem+json"]
