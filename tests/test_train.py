@@ -190,8 +190,20 @@ def test_cuda_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
 
 def test_a_resumed_run_keeps_its_recipe(finished: Path) -> None:
     assert_refused(
-        train("--resume", finished, "--lr-g", 1, "--batch-size", 8), "leave out", "--lr-g", "--batch-size"
+        train("--resume", finished, "--beta1", 0.1, "--batch-size", 8), "leave out", "--batch-size, --beta1"
     )
+
+
+def test_a_resumed_run_may_be_longer_and_of_another_balance(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train("--data", folder, "--out", run, "--kimg", 0.02, *SMALL)
+    changes = ["--kimg", 0.04, "--lr-d", 0.00005, "--loss", "hinge"]
+    done = train("--resume", run, *changes, "--device", "cpu")
+    assert "done after 40 pictures" in done.stdout, done.stderr
+    settings = json.loads((run / "settings.json").read_text())["config"]
+    found = [settings[name] for name in ("kimg", "lr_d", "lr_g", "loss")]
+    assert found == [0.04, 0.00005, 0.0002, "hinge"]
+    assert_refused(train("--resume", run, "--loss", "wasserstein"), "bce, hinge")
 
 
 def test_a_resumed_run_wants_the_pictures_it_began_with(folder: Path, finished: Path, tmp_path: Path) -> None:

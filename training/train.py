@@ -30,6 +30,9 @@ RECIPE = {
 }
 """Settings that have a flag of their own, with their types; unset flags leave the preset's value."""
 
+ADJUSTABLE = {"kimg", "loss", "lr_d", "lr_decay_from", "lr_g", "translate"}
+"""Settings that a resumed run may change: its length, and what mends the balance between G and D."""
+
 SPEC_FIELDS = {field.name for field in dataclasses.fields(ModelSpec)}
 
 
@@ -191,15 +194,17 @@ def load(args: argparse.Namespace, source: str, count: int | None, config: Train
 
 
 def resumed_config(args: argparse.Namespace, config: TrainConfig) -> TrainConfig:
-    """Returns a resumed run's recipe: its own, but that ``--kimg`` may lengthen it.
+    """Returns a resumed run's recipe: its own, but for what ``ADJUSTABLE`` names.
 
     Raises:
         ConfigError: If the command line asks for another recipe.
     """
-    changed = [name for name in (*RECIPE, "preset", "out") if getattr(args, name) is not None]
-    if wrong := [f"--{name.replace('_', '-')}" for name in changed if name != "kimg"]:
+    given = {name for name in (*RECIPE, "preset", "out") if getattr(args, name) is not None}
+    if wrong := [f"--{name.replace('_', '-')}" for name in sorted(given - ADJUSTABLE)]:
         raise ConfigError(f"--resume goes on with the run's own settings; leave out {', '.join(wrong)}")
-    return config if args.kimg is None else dataclasses.replace(config, kimg=args.kimg)
+    config = dataclasses.replace(config, **{name: getattr(args, name) for name in given})
+    make_loss(config)
+    return config
 
 
 def carry_out(run: Run) -> None:
