@@ -86,9 +86,9 @@ def test_the_command_notes_the_figure_against_the_training_s_own_data(
         [*command, *(["--data", str(data)] if named else [])], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "fd_efficientnet_lite0_20: " in done.stdout
+    assert "fd_efficientnet_lite0_20_of_16: " in done.stdout
     metrics = load_checkpoint(run).metrics
     if named:  # a figure against other data is printed, and not the model's own
         assert metrics == {}
     else:
-        assert metrics["fd_efficientnet_lite0_20"] > 0
+        assert metrics["fd_efficientnet_lite0_20_of_16"] > 0

@@ -1,7 +1,7 @@
 """Measures the quality of a checkpoint: ``python -m training.evaluate RUN``.
 
 The Fréchet distance between the features of generated pictures and of the training pictures. Lower is
-better; compare only figures of one extractor and one number of pictures.
+better; compare only figures of one extractor and the same numbers of pictures, which are in the name.
 """
 
 import dataclasses
@@ -67,6 +67,7 @@ def main() -> None:
         "checkpoint", type=Path, help="a checkpoint's folder, or a run's (its newest is taken)"
     )
     parser.add_argument("--data", help="pictures to compare with; default: those of the training")
+    parser.add_argument("--count", type=int, help="real pictures to compare with; default: all")
     parser.add_argument("--samples", type=int, default=10_000, help="pictures to generate; default 10000")
     parser.add_argument(
         "--cache", type=Path, default=default_cache(), help="where drawn and fetched data are kept"
@@ -82,13 +83,13 @@ def main() -> None:
     generator.load_state_dict(checkpoint.select("g_ema") or checkpoint.select("g"))
     generator.eval()
     source, side = args.data or checkpoint.data["source"], checkpoint.spec.img_resolution
-    count = None if args.data else checkpoint.data.get("count")
+    count = args.count or (None if args.data else checkpoint.data.get("count"))
     pictures = load_pictures(source, resolution=side, cache=args.cache, count=count)
     distance = frechet_distance(
         picture_batches(pictures.pixels), generated_batches(generator, args.samples), FeatureExtractor(), side
     )
-    name = f"fd_{EXTRACTOR}_{args.samples}"
-    sys.stdout.write(f"{name}: {distance:.1f}, against {len(pictures.pixels)} pictures of {pictures.name}\n")
+    name = f"fd_{EXTRACTOR}_{args.samples}_of_{len(pictures.pixels)}"
+    sys.stdout.write(f"{name}: {distance:.1f}, against {pictures.name}\n")
     if not args.data:
         folder = (
             args.checkpoint
