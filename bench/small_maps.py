@@ -1,10 +1,11 @@
-"""Training steps on the CPU, with and without ``training.convolutions``: ``python -m bench.small_maps``.
+"""Training steps on the CPU, with and without ``training.convolutions``: ``python -m bench.small_maps [PRESET]``.
 
 Both forms take turns in one run; the ratio of their medians is what counts.
 """
 
 import dataclasses
 import statistics
+import sys
 import time
 from unittest.mock import patch
 
@@ -14,7 +15,7 @@ import torch
 from training import loop
 from training.config import PRESETS
 
-STEPS = 5
+STEPS = 3
 
 
 def seconds_a_step(trainer: loop.Trainer) -> float:
@@ -25,8 +26,10 @@ def seconds_a_step(trainer: loop.Trainer) -> float:
 
 
 def main() -> None:
-    """Prints the median seconds of a step of the preset ``light`` in both forms, and their ratio."""
-    config = dataclasses.replace(PRESETS["light"], ema_half_life_kimg=0.0)
+    """Prints the median seconds of a step of a preset (``light``) in both forms, and their ratio."""
+    config = dataclasses.replace(
+        PRESETS[sys.argv[1] if len(sys.argv) > 1 else "light"], ema_half_life_kimg=0.0
+    )
     pixels = np.zeros((config.batch_size, 128, 128, 3), np.uint8)
     products = loop.Trainer(config, pixels, torch.device("cpu"))
     with patch.object(loop, "use_matrix_products", lambda _: None):
