@@ -1,4 +1,4 @@
-"""Training steps on the CPU, with and without ``training.convolutions``: ``python -m bench.small_maps [PRESET]``.
+"""CPU training with and without ``training.convolutions``: ``python -m bench.small_maps [PRESET]``.
 
 Both forms take turns in one run; the ratio of their medians is what counts.
 """
