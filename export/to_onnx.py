@@ -54,7 +54,7 @@ def load_generator(checkpoint: Checkpoint) -> Generator:
     """
     generator = Generator(checkpoint.spec)
     try:
-        generator.load_state_dict(checkpoint.select("g_ema") or checkpoint.select("g"))
+        generator.load_state_dict(checkpoint.generator_state)
     except RuntimeError as error:
         raise ExportError(f"the checkpoint's weights do not fit its settings: {error}") from error
     return generator.eval()

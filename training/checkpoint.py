@@ -50,6 +50,11 @@ class Checkpoint:
         """Shape of the networks."""
         return self.config.spec
 
+    @property
+    def generator_state(self) -> dict[str, Tensor]:
+        """State dict of the generator to show and export: the averaged one, where one is kept."""
+        return self.select("g_ema") or self.select("g")
+
     def select(self, prefix: str) -> dict[str, Tensor]:
         """Returns the tensors under a prefix, without it: ``select("g")`` is G's state dict."""
         return {

@@ -80,7 +80,7 @@ def main() -> None:
 
     checkpoint = load_checkpoint(args.checkpoint)
     generator = Generator(checkpoint.spec)
-    generator.load_state_dict(checkpoint.select("g_ema") or checkpoint.select("g"))
+    generator.load_state_dict(checkpoint.generator_state)
     generator.eval()
     source, side = args.data or checkpoint.data["source"], checkpoint.spec.img_resolution
     count = args.count or (None if args.data else checkpoint.data.get("count"))
