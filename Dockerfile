@@ -10,20 +10,20 @@ WORKDIR /build
 # pip lives in an environment of its own, so that the one that ships never holds it.
 RUN python3 -m venv pip && python3 -m venv --without-pip /venv
 COPY pyproject.toml constraints.txt ./
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-    > requirements.txt
+# What the project needs, without the project: its source is copied as it is, and changes more often.
+RUN for runtime in cpu cuda; do \
+        python3 -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+print(*p['dependencies'], *p['optional-dependencies'][sys.argv[1]], sep='\n')" $runtime > requirements-$runtime.txt; \
+    done
 
 FROM builder AS venv-cpu
 RUN pip/bin/pip --python /venv/bin/python install --no-compile --constraint constraints.txt \
-        --requirement requirements.txt \
+        --requirement requirements-cpu.txt \
     && /venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv/lib
 
 FROM builder AS venv-cuda
-# It is the same module as onnxruntime, in releases of its own, so it replaces that and has its own pin.
-ARG ONNXRUNTIME_GPU=1.31.1
-RUN sed -i "s/^onnxruntime[^a-z].*/onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}/" requirements.txt \
-    && pip/bin/pip --python /venv/bin/python install --no-compile --constraint constraints.txt \
-        --requirement requirements.txt \
+RUN pip/bin/pip --python /venv/bin/python install --no-compile --constraint constraints.txt \
+        --requirement requirements-cuda.txt \
     && /venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv/lib
 
 FROM builder AS source

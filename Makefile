@@ -1,7 +1,8 @@
 # Two commands do everything on a fresh machine: `make serve` and `make test`.
 
 PYTHON ?= python3
-VENV ?= .venv
+RUNTIME ?= cpu
+VENV ?= .venv$(addprefix -,$(filter-out cpu,$(RUNTIME)))
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := $(VENV)/bin
@@ -12,10 +13,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  settings: PORT=$(PORT) HOST=$(HOST) VENV=$(VENV) PYTHON=$(PYTHON)"
+	@echo "  settings: PORT=$(PORT) HOST=$(HOST) RUNTIME=$(RUNTIME) (cpu, cuda or openvino) VENV=$(VENV) PYTHON=$(PYTHON)"
 
 serve: $(VENV)/.runtime ## serve the shipped model, or the one that SEEDLING_MODEL names, on PORT and HOST
-	@SEEDLING_HOST=$(HOST) SEEDLING_PORT=$(PORT) exec $(BIN)/python -m app
+	@SEEDLING_HOST=$(HOST) SEEDLING_PORT=$(PORT) \
+	  SEEDLING_PROVIDER=$${SEEDLING_PROVIDER:-$(or $(filter-out cpu,$(RUNTIME)),auto)} exec $(BIN)/python -m app
 
 train-env: $(VENV)/.full ## make the environment for training, export and the tests; some GB
 
@@ -47,10 +49,10 @@ clean: ## remove the environment and what tools left
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || { echo "making $(VENV) for the service"; $(PYTHON) -m venv $(VENV); }
-	@$(INSTALL) --editable .
+	@$(INSTALL) --editable '.[$(RUNTIME)]'
 	@touch $@
 
 $(VENV)/.full: $(VENV)/.runtime
 	@echo "adding what training and the tests need to $(VENV): torch among it, some GB"
-	@$(INSTALL) --editable '.[train,dev]'
+	@$(INSTALL) --editable '.[$(RUNTIME),train,dev]'
 	@touch $@

@@ -24,13 +24,6 @@ def _image(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encodes one picture, (H, W, C) uint8, as PNG."""
-    buffer = io.BytesIO()
-    _image(pixels).save(buffer, "PNG", compress_level=PNG_LEVEL)
-    return buffer.getvalue()
-
-
 def sheet(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lays pictures out in rows, as near to a square as their number allows.
 

@@ -1,158 +1,286 @@
-"""Runs a model file: latents in, pictures out, by ONNX Runtime on the CPU or on CUDA."""
+"""The batching engine: requests become pictures, and pictures of all requests share the lanes."""
 
-import hashlib
-import os
-from pathlib import Path
-from typing import Any
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from app.settings import Provider
-from models.contract import (
-    INPUT_NAME,
-    OUTPUT_NAME,
-    ModelCard,
-    ModelFileError,
-    SeedlingError,
-    latents,
-)
+from app.drain import DrainRate
+from app.fair_queue import FairQueue, Waiting
+from app.model import Model
+from app.png import png
+from app.runners import Pictures, Runner
+from app.settings import Effort
+from models.contract import SeedlingError, latent
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
+log = logging.getLogger("seedling")
 
-BATCH_SIZES = {CPU: 1, CUDA: 16}
-"""The one batch size that each provider ever runs. A library may choose another kernel for another
-size, and another kernel rounds differently; with one size a picture's bytes cannot depend on its
-company. On the CPU a batch is no faster than its pictures one by one."""
+T = TypeVar("T")
+
+GRACE_S = 5.0
+"""How long a thread may take over its last batch when the engine stops, in seconds."""
+
+Source = int | bytes
+"""What a picture is grown from: a seed, 0…2^64-1, or a latent as the bytes of its float32 numbers."""
 
 
-class ProviderError(SeedlingError):
-    """An execution provider that was asked for and cannot be had."""
+class OverloadError(SeedlingError):
+    """A request that the engine could not serve in time.
+
+    Args:
+        message: Why.
+        retry_after_s: When it should have room again, in seconds.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class EngineStoppedError(SeedlingError):
+    """The engine stopped before the picture was grown."""
+
+
+@dataclass(eq=False, slots=True)
+class Job(Waiting):
+    """A picture to grow, for every order that wants it."""
+
+    source: Source
+    encoded: bool
+    """Whether a PNG is wanted, or its pixels."""
+    orders: "set[Order]" = field(default_factory=set)
+    result: Any = None
+
+
+@dataclass(eq=False, slots=True)
+class Order:
+    """What one request wants, and the future that brings all of it."""
+
+    jobs: list[Job]
+    future: "asyncio.Future[None]"
+    missing: int
+
+    def deliver(self, error: Exception | None) -> None:
+        """Takes note that one of its jobs ended."""
+        self.missing -= 1
+        if self.future.done():
+            return
+        if error is not None:
+            self.future.set_exception(error)
+        elif self.missing == 0:
+            self.future.set_result(None)
 
 
 class Engine:
-    """One loaded model file.
+    """Grows pictures for many requests at once.
 
-    Safe to call from several threads: ONNX Runtime sessions are.
+    A request is admitted or refused at once, by the room in the queue and the measured drain rate. A thread
+    that has a free lane takes as many pictures as wait, up to the largest batch: with one client nothing
+    ever waits for company, and under load batches fill while the lanes are busy. The same thread packs
+    the pictures, while another uses the lane. Public methods belong to the event loop's thread.
 
     Args:
-        path: The model file.
-        provider: ``cpu``, ``cuda``, or ``auto``, which takes CUDA where it works.
-        threads: Processor threads for one inference; 0 takes as many as this process may use.
-
-    Raises:
-        ModelFileError: If the file is missing, is not ONNX, or does not keep the contract.
-        ProviderError: If ``cuda`` was asked for and cannot be had.
+        model: The loaded model.
+        max_queue: Most pictures that wait or are being grown.
+        effort: How PNGs are packed.
+        cpus: Processors to use for packing.
     """
 
-    def __init__(self, path: Path, provider: Provider = "auto", threads: int = 0) -> None:
-        self.path = path
-        content = _read(path)
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        self.session = _open_session(path, content, provider, threads or available_cpus())
-        self.provider: str = self.session.get_providers()[0]
-        try:
-            self.card = ModelCard.from_metadata(self.session.get_modelmeta().custom_metadata_map)
-            _check_signature(self.session, self.card)
-        except ModelFileError as error:
-            raise ModelFileError(f"the model file {path} cannot be served: {error}") from error
-        self.generate([0])  # the first run allocates; no client should wait for that
+    def __init__(
+        self, model: Model, *, max_queue: int = 1024, effort: Effort = "fast", cpus: int = 1
+    ) -> None:
+        self.model = model
+        self.max_queue = max_queue
+        self._effort = effort
+        self._queue: FairQueue[Job] = FairQueue()
+        self._jobs: dict[tuple[Source, bool], Job] = {}
+        self._drain = DrainRate(model.layout.pictures_per_s)
+        self._lanes: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+        for runner in model.runners:
+            self._lanes.put(runner)
+        workers = max(cpus, len(model.runners))
+        self._threads = [
+            threading.Thread(target=self._work, name=f"lane-{k}", daemon=True) for k in range(workers)
+        ]
+        self._packers = ThreadPoolExecutor(workers, "pack")
+        self._loop: asyncio.AbstractEventLoop
 
-    def generate(self, seeds: list[int]) -> NDArray[np.uint8]:
-        """Grows the pictures of seeds.
+    def start(self) -> None:
+        """Starts the threads, for the event loop that runs now."""
+        self._loop = asyncio.get_running_loop()
+        for thread in self._threads:
+            thread.start()
+
+    async def stop(self) -> None:
+        """Ends the threads once the batches that they are at are done; what waits fails."""
+        for job in list(self._jobs.values()):
+            if self._queue.drop(job):
+                self._settle(job, EngineStoppedError("the service is stopping"))
+        self._queue.close()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, GRACE_S)
+        self._packers.shutdown()
+
+    # --- Requests ------------------------------------------------------------------------------------
+
+    async def pngs(self, seeds: Sequence[int], timeout_s: float) -> list[bytes]:
+        """Grows the pictures of seeds and packs each as PNG, its seed and model in its metadata.
 
         Args:
-            seeds: Integers in 0…2^64-1; picture k depends on seed k alone.
+            seeds: 0…2^64-1.
+            timeout_s: For how long the caller would wait, in seconds.
 
-        Returns:
-            (N, H, W, C) uint8.
+        Raises:
+            OverloadError: If they would not be, or were not, done in that time.
         """
-        return self.run(latents(seeds, self.card.spec.z_dim))
+        return await self._serve(seeds, timeout_s, encoded=True)
 
-    def run(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Grows the pictures of latents: (N, z_dim) float32 → (N, H, W, C) uint8."""
-        size = BATCH_SIZES[self.provider]
-        return np.concatenate([self._run_batch(z[k : k + size], size) for k in range(0, len(z), size)])
+    async def pixels(self, sources: Sequence[Source], timeout_s: float) -> Pictures:
+        """Grows pictures, (N, H, W, C) uint8; as ``pngs``, and the sources may be latents."""
+        return np.stack(await self._serve(sources, timeout_s, encoded=False))
 
-    def _run_batch(self, z: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
-        """Runs at most ``size`` latents as exactly ``size``, the rest of them zeros."""
-        full = np.zeros((size, z.shape[1]), np.float32)
-        full[: len(z)] = z
-        images: NDArray[np.uint8] = self.session.run([OUTPUT_NAME], {INPUT_NAME: full})[0]
-        return images[: len(z)]
+    async def pack(self, work: Callable[..., T], *args: object) -> T:
+        """Runs work that would hold up the event loop, such as packing a sheet, in a thread."""
+        return await self._loop.run_in_executor(self._packers, work, *args)
+
+    def check_room(self) -> None:
+        """Refuses at once what could not be queued, before anything is spent on it.
+
+        Raises:
+            OverloadError: If the queue is full.
+        """
+        self._check_room(1)
+
+    async def _serve(self, sources: Sequence[Source], timeout_s: float, *, encoded: bool) -> list[Any]:
+        order = self._admit(sources, timeout_s, encoded=encoded)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await order.future
+        except TimeoutError:
+            message = f"the pictures were not done in the {1000 * timeout_s:.0f} ms that the request allows"
+            raise OverloadError(message, self._drain.seconds_for(self._queue.waiting)) from None
+        finally:
+            self._leave(order)
+        return [job.result for job in order.jobs]
+
+    def _admit(self, sources: Sequence[Source], timeout_s: float, *, encoded: bool) -> Order:
+        """Queues what a request wants, or refuses it; what is on its way for another is shared.
+
+        Raises:
+            OverloadError: If there is no room for it, or no time.
+        """
+        jobs = {source: self._jobs.get((source, encoded)) or Job(source, encoded) for source in sources}
+        self._check_room(sum(job.state == "new" for job in jobs.values()))
+        self._check_time(len(jobs), timeout_s)
+        order = Order([jobs[source] for source in sources], self._loop.create_future(), len(jobs))
+        for source, job in jobs.items():
+            job.orders.add(order)
+            self._jobs[source, encoded] = job
+        self._queue.put(list(jobs.values()))
+        return order
+
+    def _check_room(self, count: int) -> None:
+        load = self._queue.waiting + self._queue.taken
+        if load + count > self.max_queue:
+            message = (
+                f"the queue holds {load} pictures of at most {self.max_queue}; there is no room for {count}"
+            )
+            raise OverloadError(message, self._drain.seconds_for(load + count - self.max_queue))
+
+    def _check_time(self, count: int, timeout_s: float) -> None:
+        # Counting what is ahead walks the queue, so the bound that needs no walk is tried first.
+        if self._drain.seconds_for(self._queue.waiting + self._queue.taken + count) <= timeout_s:
+            return
+        seconds = self._drain.seconds_for(self._queue.ahead_of(count) + count)
+        if seconds > timeout_s:
+            message = (
+                f"the pictures would take about {1000 * seconds:.0f} ms, and the request allows "
+                f"{1000 * timeout_s:.0f} ms"
+            )
+            raise OverloadError(message, seconds - timeout_s)
+
+    def _leave(self, order: Order) -> None:
+        """Takes an order's name off its jobs; a job that nobody wants leaves the queue."""
+        for job in order.jobs:
+            job.orders.discard(order)
+            if not job.orders and self._queue.drop(job):
+                del self._jobs[job.source, job.encoded]
+
+    def _deliver(self, jobs: list[Job], results: list[Any]) -> None:
+        """Hands results to all who want them; on the event loop's thread."""
+        self._queue.done(len(jobs))
+        self._drain.delivered(len(jobs), more_wait=self._queue.waiting > 0)
+        for job, result in zip(jobs, results, strict=True):
+            self._settle(job, result)
+
+    def _settle(self, job: Job, result: Any) -> None:  # noqa: ANN401 - a PNG, pixels, or an error
+        del self._jobs[job.source, job.encoded]
+        job.result = result
+        for order in job.orders:
+            order.deliver(result if isinstance(result, Exception) else None)
+
+    # --- Threads -------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """Grows and packs batches until the queue is closed."""
+        limit = self.model.layout.batch_sizes[-1]
+        while True:
+            lane = self._lanes.get()
+            try:
+                jobs = self._queue.take(limit)
+                if not jobs:
+                    return
+                pictures = self._grow(self._runner(lane), jobs)
+            finally:
+                self._lanes.put(lane)
+            results = [self._pack(job, picture) for job, picture in zip(jobs, pictures, strict=True)]
+            self._loop.call_soon_threadsafe(self._deliver, jobs, results)
+
+    def _runner(self, lane: Runner) -> Runner:
+        """Returns the lane's runner, or for a picture that is alone the one that is fastest at that."""
+        busy = self._queue.taken + self._queue.waiting > 1
+        return lane if busy else self.model.alone or lane
+
+    def _grow(self, runner: Runner, jobs: list[Job]) -> list[Pictures | Exception]:
+        """Grows a batch; when it fails its halves are tried, so that a bad picture fails alone."""
+        try:
+            return list(runner.run(np.stack([self._latent(job.source) for job in jobs])))
+        except Exception as error:  # whatever a library raises belongs to the request, not to the thread
+            if len(jobs) == 1:
+                log.exception("picture %s could not be grown", _name(jobs[0].source))
+                return [error]
+        half = len(jobs) // 2
+        return self._grow(runner, jobs[:half]) + self._grow(runner, jobs[half:])
+
+    def _latent(self, source: Source) -> NDArray[np.float32]:
+        if isinstance(source, bytes):
+            return np.frombuffer(source, np.float32)
+        return latent(source, self.model.card.spec.z_dim)
+
+    def _pack(self, job: Job, picture: Pictures | Exception) -> Any:  # noqa: ANN401 - as _settle
+        if isinstance(picture, Exception) or not job.encoded:
+            return picture
+        try:
+            return self.png(picture, self.describe(job.source))
+        except Exception as error:
+            log.exception("picture %s could not be packed", _name(job.source))
+            return error
+
+    def png(self, pixels: Pictures, text: dict[str, str]) -> bytes:
+        """Packs a picture or a sheet, (H, W, C) uint8, with metadata, as the settings say."""
+        return png(pixels, text, self._effort)
+
+    def describe(self, source: Source) -> dict[str, str]:
+        """Returns the metadata of a picture's PNG."""
+        return {"Software": "Seedling", "Seed": _name(source), "Model": self.model.sha256}
 
 
-def available_cpus() -> int:
-    """Returns how many processors this process may use: its affinity, cut by the container's quota."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return min(cpus, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):  # no cgroup v2 here, or its quota is "max"
-        return cpus
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from error
-
-
-def _open_session(path: Path, content: bytes, provider: Provider, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors: the rest is about graph optimisations
-    cuda_options: dict[str, Any] = {"cudnn_conv_algo_search": "HEURISTIC"}
-    chosen: list[Any] = [CPU] if provider == "cpu" or not _has_cuda(provider) else [(CUDA, cuda_options), CPU]
-    try:
-        session = ort.InferenceSession(content, options, providers=chosen)
-    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        raise ModelFileError(
-            f"the model file {path} is not one that ONNX Runtime can load: {error}"
-        ) from error
-    if provider == "cuda" and session.get_providers()[0] != CUDA:
-        raise ProviderError(
-            "provider cuda: ONNX Runtime fell back to the CPU; the CUDA or cuDNN libraries or the driver "
-            "are missing (install 'onnxruntime-gpu[cuda,cudnn]', check nvidia-smi; in Docker, --gpus all)"
-        )
-    return session
-
-
-def _has_cuda(provider: Provider) -> bool:
-    """Tells whether this ONNX Runtime was built with CUDA.
-
-    Raises:
-        ProviderError: If it was not, and CUDA was asked for.
-    """
-    if CUDA in ort.get_available_providers():
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()
-        return True
-    if provider == "cuda":
-        found = ", ".join(ort.get_available_providers())
-        raise ProviderError(
-            f"provider cuda: this ONNX Runtime has only {found}; replace the package 'onnxruntime' "
-            "by 'onnxruntime-gpu[cuda,cudnn]'"
-        )
-    return False
-
-
-def _check_signature(session: ort.InferenceSession, card: ModelCard) -> None:
-    """Compares the graph's input and output with the contract.
-
-    Raises:
-        ModelFileError: If they differ.
-    """
-    spec = card.spec
-    wanted = {
-        INPUT_NAME: ("tensor(float)", [spec.z_dim]),
-        OUTPUT_NAME: ("tensor(uint8)", [spec.img_resolution, spec.img_resolution, spec.img_channels]),
-    }
-    found = {
-        node.name: (node.type, node.shape[1:]) for node in [*session.get_inputs(), *session.get_outputs()]
-    }
-    if found != wanted:
-        raise ModelFileError(f"its inputs and outputs are {found}, expected {wanted}")
+def _name(source: Source) -> str:
+    return str(source) if isinstance(source, int) else "latent " + source[:8].hex()

@@ -1,51 +1,64 @@
 """Pictures of seeds: ``POST /generate`` and ``GET /images/{seed}.png``."""
 
 import base64
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any
 
 import mimeparse
-import numpy as np
-from fastapi import APIRouter, Header, HTTPException, Path
+from fastapi import APIRouter, Header, HTTPException, Path, Request
 from fastapi.responses import Response
-from numpy.typing import NDArray
 
 from app import encode
+from app.conditional import CachedRoute, answer_early
+from app.disconnect import until_gone
 from app.engine import Engine
+from app.headers import addressed, describe_model
 from app.parameters import (
     BINARY,
+    CacheControlDep,
     EngineDep,
     GeneratedImage,
     GenerateRequest,
     GenerateResponse,
     Seed,
     SettingsDep,
+    TimeoutDep,
 )
-from app.problems import LimitError
+from app.problems import NOT_MODIFIED, LimitError
 from models.contract import consecutive_seeds, draw_seed
 
 router = APIRouter(tags=["pictures"])
-
-Pictures = NDArray[np.uint8]
-
-
-def _as_png(_: Engine, __: list[int], images: Pictures) -> bytes:
-    return encode.png(images[0] if len(images) == 1 else encode.sheet(images))
+addresses = APIRouter(tags=["pictures"], route_class=CachedRoute)
 
 
-def _as_zip(_: Engine, seeds: list[int], images: Pictures) -> bytes:
-    return encode.archive({f"{seed}.png": encode.png(img) for seed, img in zip(seeds, images, strict=True)})
+async def _as_png(engine: Engine, seeds: list[int], timeout_s: float) -> bytes:
+    if len(seeds) == 1:
+        [png] = await engine.pngs(seeds, timeout_s)
+        return png
+    images = await engine.pixels(seeds, timeout_s)
+    text = engine.describe(seeds[0]) | {"Count": str(len(seeds))}
+    return await engine.pack(lambda: engine.png(encode.sheet(images), text))
 
 
-def _as_json(engine: Engine, seeds: list[int], images: Pictures) -> bytes:
+async def _as_zip(engine: Engine, seeds: list[int], timeout_s: float) -> bytes:
+    pngs = await engine.pngs(seeds, timeout_s)
+    files = {f"{seed}.png": png for seed, png in zip(seeds, pngs, strict=True)}
+    return await engine.pack(encode.archive, files)
+
+
+async def _as_json(engine: Engine, seeds: list[int], timeout_s: float) -> bytes:
+    return await engine.pack(_json, engine.model.sha256, seeds, await engine.pngs(seeds, timeout_s))
+
+
+def _json(model: str, seeds: Sequence[int], pngs: Sequence[bytes]) -> bytes:
     items = [
-        GeneratedImage(seed=str(seed), png=base64.b64encode(encode.png(img)).decode())
-        for seed, img in zip(seeds, images, strict=True)
+        GeneratedImage(seed=str(seed), png=base64.b64encode(png).decode())
+        for seed, png in zip(seeds, pngs, strict=True)
     ]
-    return GenerateResponse(model=engine.sha256, images=items).model_dump_json().encode()
+    return GenerateResponse(model=model, images=items).model_dump_json().encode()
 
 
-FORMATS: dict[str, Callable[[Engine, list[int], Pictures], bytes]] = {
+FORMATS: dict[str, Callable[[Engine, list[int], float], Coroutine[Any, Any, bytes]]] = {
     "application/json": _as_json,
     "application/zip": _as_zip,
     "image/png": _as_png,
@@ -84,9 +97,11 @@ def negotiate(accept: str) -> str:
         }
     },
 )
-def generate(
+async def generate(  # noqa: PLR0913, PLR0917 - FastAPI passes what a request is made of, one by one
+    request: Request,
     engine: EngineDep,
     settings: SettingsDep,
+    timeout_s: TimeoutDep,
     body: GenerateRequest | None = None,
     accept: Annotated[str, Header()] = "*/*",
 ) -> Response:
@@ -97,7 +112,7 @@ def generate(
     media_type = negotiate(accept)
     first = draw_seed() if wanted.seed is None else wanted.seed
     seeds = consecutive_seeds(first, wanted.count)
-    content = FORMATS[media_type](engine, seeds, engine.generate(seeds))
+    content = await until_gone(request, FORMATS[media_type](engine, seeds, timeout_s))
     return Response(
         content,
         media_type=media_type,
@@ -106,16 +121,28 @@ def generate(
             "Seedling-Count": str(wanted.count),
             "Content-Disposition": f'inline; filename="seedling-{first}.{SUFFIXES[media_type]}"',
             "Vary": "Accept",
-        },
+        }
+        | describe_model(engine.model),
     )
 
 
-@router.get(
+@addresses.head("/images/{seed:path}.png", include_in_schema=False)
+@addresses.get(
     "/images/{seed:path}.png",
     response_class=Response,
-    responses={200: {"description": "The picture", "content": {"image/png": BINARY}}},
+    responses=NOT_MODIFIED | {200: {"description": "The picture", "content": {"image/png": BINARY}}},
 )
-def image(engine: EngineDep, seed: Annotated[Seed, Path()]) -> Response:
+async def image(
+    request: Request,
+    engine: EngineDep,
+    timeout_s: TimeoutDep,
+    cache_control: CacheControlDep,
+    seed: Annotated[Seed, Path()],
+) -> Response:
     """Grow the picture of one seed, at an address of its own."""
-    [pixels] = engine.generate([seed])
-    return Response(encode.png(pixels), media_type="image/png", headers={"Seedling-Seed": str(seed)})
+    headers = addressed(engine.model, f"/images/{seed}.png", cache_control)
+    headers |= {"content-type": "image/png", "seedling-seed": str(seed)}
+    if (early := answer_early(request, headers)) is not None:
+        return early
+    [png] = await until_gone(request, engine.pngs([seed], timeout_s))
+    return Response(png, headers=headers)

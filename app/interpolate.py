@@ -2,30 +2,46 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app import encode
-from app.parameters import BINARY, EngineDep, Format, Method, Seed, SettingsDep
-from app.problems import LimitError
+from app.conditional import CachedRoute, answer_early
+from app.disconnect import until_gone
+from app.engine import Engine
+from app.headers import addressed
+from app.parameters import (
+    BINARY,
+    CacheControlDep,
+    EngineDep,
+    Format,
+    Method,
+    Seed,
+    SettingsDep,
+    TimeoutDep,
+)
+from app.problems import NOT_MODIFIED, LimitError
+from app.runners import Latents, Pictures
 from models.contract import latent, latent_path
 
-router = APIRouter(tags=["pictures"])
+addresses = APIRouter(tags=["pictures"], route_class=CachedRoute)
+
+MEDIA_TYPES: dict[Format, str] = {"strip": "image/png", "apng": "image/apng", "webp": "image/webp"}
 
 
-@router.get(
+@addresses.head("/interpolate", include_in_schema=False)
+@addresses.get(
     "/interpolate",
     response_class=Response,
-    responses={
-        200: {
-            "description": "The frames",
-            "content": dict.fromkeys(("image/png", "image/apng", "image/webp"), BINARY),
-        }
-    },
+    responses=NOT_MODIFIED
+    | {200: {"description": "The frames", "content": dict.fromkeys(MEDIA_TYPES.values(), BINARY)}},
 )
-def interpolate(  # noqa: PLR0913, PLR0917 - each is a parameter of the address
+async def interpolate(  # noqa: PLR0913, PLR0917 - each is a parameter of the address
+    request: Request,
     engine: EngineDep,
     settings: SettingsDep,
+    timeout_s: TimeoutDep,
+    cache_control: CacheControlDep,
     start: Annotated[Seed, Query(alias="from", description="Seed of the first frame.")],
     end: Annotated[Seed, Query(alias="to", description="Seed of the last frame.")],
     steps: Annotated[int, Query(ge=2, description="Number of frames, both ends included.")] = 8,
@@ -35,13 +51,32 @@ def interpolate(  # noqa: PLR0913, PLR0917 - each is a parameter of the address
     """Grow the pictures on the path from one seed to another; the ends are those seeds' own pictures."""
     if steps > settings.max_steps:
         raise LimitError("steps", steps, settings.max_steps)
-    z_dim = engine.card.spec.z_dim
-    images = engine.run(latent_path(latent(start, z_dim), latent(end, z_dim), steps, method))
-    headers = {"Seedling-Seed": f"{start}, {end}", "Seedling-Count": str(steps)}
-    match format:
+    path = f"/interpolate?from={start}&to={end}&steps={steps}&method={method}&format={format}"
+    headers = addressed(engine.model, path, cache_control)
+    headers |= {
+        "content-type": MEDIA_TYPES[format],
+        "seedling-seed": f"{start}, {end}",
+        "seedling-count": str(steps),
+    }
+    if (early := answer_early(request, headers)) is not None:
+        return early
+    z_dim = engine.model.card.spec.z_dim
+    z = latent_path(latent(start, z_dim), latent(end, z_dim), steps, method)
+    text = engine.describe(start) | {"To": str(end), "Method": method, "Count": str(steps)}
+    return Response(await until_gone(request, _grow(engine, z, timeout_s, format, text)), headers=headers)
+
+
+async def _grow(engine: Engine, z: Latents, timeout_s: float, kind: Format, text: dict[str, str]) -> bytes:
+    """Grows the frames and packs them."""
+    frames = await engine.pixels([row.tobytes() for row in z], timeout_s)
+    return await engine.pack(_pack, engine, frames, kind, text)
+
+
+def _pack(engine: Engine, frames: Pictures, kind: Format, text: dict[str, str]) -> bytes:
+    match kind:
         case "strip":
-            return Response(encode.png(encode.strip(images)), media_type="image/png", headers=headers)
+            return engine.png(encode.strip(frames), text)
         case "apng":
-            return Response(encode.animation(images, "PNG"), media_type="image/apng", headers=headers)
+            return encode.animation(frames, "PNG")
         case "webp":
-            return Response(encode.animation(images, "WEBP"), media_type="image/webp", headers=headers)
+            return encode.animation(frames, "WEBP")

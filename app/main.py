@@ -1,13 +1,17 @@
 """The application: ``create_app`` for servers and tests, ``python -m app`` to run it."""
 
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 from importlib.resources import files
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
 from app import images, interpolate, operations, problems
+from app.cache import AnswerCache
 from app.engine import Engine
+from app.model import load
 from app.settings import Settings
 
 log = logging.getLogger("seedling")
@@ -27,16 +31,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ProviderError: If the execution provider that was asked for cannot be had.
     """
     settings = settings or Settings()
+    model = load(settings)
+    engine = Engine(model, max_queue=settings.max_queue, effort=settings.png, cpus=settings.cpus)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        yield
+        await engine.stop()
+
     app = FastAPI(
         title="Seedling",
         description="Grows images from seeds. The same seed gives the same bytes.",
         version="0.1.0",
+        lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.engine = engine = Engine(settings.model, settings.provider, settings.threads)
+    app.state.engine = engine
+    app.state.cache = AnswerCache(settings.cache_mb * 1_000_000)
     problems.install(app)
-    for router in (images.router, interpolate.router):
+    app.include_router(images.router, responses=problems.RESPONSES)
+    for router in (images.addresses, interpolate.addresses):
         app.include_router(router, responses=problems.RESPONSES)
+        app.include_router(router, prefix="/models/{edition}", responses=problems.RESPONSES)
     app.include_router(operations.router)
 
     page = files("app").joinpath("index.html").read_text(encoding="utf-8")
@@ -45,13 +62,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def index() -> str:
         return page
 
-    spec = engine.card.spec
     log.info(
-        "model %s, %d×%d, sha256 %s…, on %s",
-        engine.card.name,
-        spec.img_resolution,
-        spec.img_resolution,
-        engine.sha256[:12],
-        engine.provider,
+        "model %s, sha256 %s…, on %s in %s: %d lanes of %d threads, %.0f pictures/s",
+        model.card.name,
+        model.sha256[:12],
+        model.provider,
+        model.precision,
+        model.layout.lanes,
+        model.layout.threads,
+        model.layout.pictures_per_s,
     )
     return app

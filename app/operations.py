@@ -1,6 +1,5 @@
 """What operators and load balancers ask: is it alive, is it ready, what does it serve."""
 
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
@@ -19,12 +18,11 @@ async def livez() -> str:
 
 @router.get("/readyz", response_class=PlainTextResponse)
 async def readyz(engine: EngineDep) -> str:
-    """Tell that the model is loaded and has drawn a picture, as start-up demands."""
-    return f"ok: {engine.card.name} on {engine.provider}"
+    """Tell that the model is loaded and has drawn pictures, as start-up demands."""
+    return f"ok: {engine.model.card.name} on {engine.model.provider}"
 
 
 @router.get("/v1/models")
 async def models(engine: EngineDep) -> dict[str, Any]:
-    """List what is loaded, as each model file describes itself."""
-    card = asdict(engine.card)
-    return {"models": [{"sha256": engine.sha256, "provider": engine.provider, **card}]}
+    """List what is loaded, as each model file describes itself, and how it was laid out at start."""
+    return {"models": [engine.model.describe()]}

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
+from app.conditional import FOR_A_WHILE, FOREVER
 from app.engine import Engine
 from app.settings import Settings
 from models.contract import SEED_MAX, SEED_TEXT_MAX, resolve_seed
@@ -68,3 +69,31 @@ def get_settings(request: Request) -> Settings:
 
 EngineDep = Annotated[Engine, Depends(get_engine)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
+
+
+def get_timeout(
+    settings: SettingsDep,
+    x_timeout_ms: Annotated[
+        int | None, Header(ge=1, description="For how long the caller would wait, in milliseconds.")
+    ] = None,
+) -> float:
+    """Returns how long a request may take, in seconds: what it asks for, and never more than the setting."""
+    return min(x_timeout_ms or settings.timeout_ms, settings.timeout_ms) / 1000
+
+
+def get_cache_control(request: Request, engine: EngineDep) -> str:
+    """Returns the ``Cache-Control`` of an address, after checking the model that it names, if it does.
+
+    Raises:
+        HTTPException: 404 if it names another model than the one that is served.
+    """
+    edition = request.path_params.get("edition")
+    if edition is None:
+        return FOR_A_WHILE
+    if edition != engine.model.edition:
+        raise HTTPException(404, f"the model served here is {engine.model.edition}, got {edition!r}")
+    return FOREVER
+
+
+TimeoutDep = Annotated[float, Depends(get_timeout)]
+CacheControlDep = Annotated[str, Depends(get_cache_control)]

@@ -1,15 +1,19 @@
 """Errors as RFC 9457 problem details (``application/problem+json``)."""
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+
+from app.disconnect import ClientGoneError
+from app.engine import EngineStoppedError, OverloadError
 
 log = logging.getLogger("seedling")
 
@@ -26,13 +30,33 @@ class Problem(BaseModel):
     detail: str
 
 
+_PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     422: {
         "description": "The request asks for what there is not; the detail says what was got and expected.",
-        "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
-    }
+        "content": _PROBLEM,
+    },
+    429: {
+        "description": "There is no room in the queue, or the pictures would not be done in time.",
+        "headers": {
+            "Retry-After": {
+                "description": "Seconds until there should be room, from the measured drain rate.",
+                "schema": {"type": "integer", "minimum": 1},
+            }
+        },
+        "content": _PROBLEM,
+    },
+    503: {"description": "The service is stopping.", "content": _PROBLEM},
 }
 """What the API's description says of errors, in place of FastAPI's own form."""
+
+
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "`If-None-Match` lists the entity tag: what the client has is what is here."},
+    412: {"description": "`If-Match` does not list the entity tag.", "content": _PROBLEM},
+}
+"""What the API's description says of conditional requests."""
 
 
 class LimitError(Exception):
@@ -52,6 +76,10 @@ def install(app: FastAPI) -> None:
     """Makes every error of an application a problem document."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(LimitError, lambda _, error: _respond(422, str(error)))
+    app.add_exception_handler(OverloadError, _overload)
+    app.add_exception_handler(EngineStoppedError, lambda _, error: _respond(503, str(error)))
+    # Nobody reads this; 499 is what nginx logs for it.
+    app.add_exception_handler(ClientGoneError, lambda *_: Response(status_code=499))
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -59,6 +87,11 @@ def install(app: FastAPI) -> None:
 def _respond(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
     return JSONResponse(problem.model_dump(), status, headers=headers, media_type="application/problem+json")
+
+
+def _overload(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OverloadError)
+    return _respond(429, str(error), {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
 
 
 def _invalid(_: Request, error: Exception) -> JSONResponse:

@@ -1,34 +1,77 @@
-"""What an operator sets, from the environment; facts about a model are never here."""
+"""What an operator sets, by flag or from the environment; facts about a model are never here."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import models
+from app.cpus import available_cpus
 
 SHIPPED_MODEL = Path(models.__file__).parent / "pretrained" / "avatars" / "avatars.onnx"
 
-Provider = Literal["auto", "cpu", "cuda"]
+Provider = Literal["auto", "cpu", "cuda", "openvino"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16"]
+Effort = Literal["fast", "small"]
 
 
 class Settings(BaseSettings):
-    """Each field is read from ``SEEDLING_<NAME>`` in the environment."""
+    """Each field is the flag ``--name`` of ``python -m app``, or ``SEEDLING_<NAME>`` in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="SEEDLING_", frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix="SEEDLING_",
+        frozen=True,
+        protected_namespaces=(),
+        cli_kebab_case=True,
+        cli_prog_name="python -m app",
+        use_attribute_docstrings=True,
+    )
 
     model: Path = SHIPPED_MODEL
-    """Model file to serve, written by ``python -m export.to_onnx``."""
+    """Model file to serve, written by python -m export.to_onnx."""
     provider: Provider = "auto"
-    """Where to compute: ``auto`` takes CUDA where ONNX Runtime has it; ``cuda`` fails without it."""
+    """Where to compute: auto takes CUDA where ONNX Runtime has it, else the CPU; another that cannot be had
+    fails."""
+    precision: Precision = "auto"
+    """Arithmetic: auto is float32; tf32 (CUDA) and bfloat16 (OpenVINO) are faster and change pictures a
+    little."""
     threads: int = Field(default=0, ge=0)
-    """Processor threads for one inference; 0 takes as many as the container may use."""
+    """Processor threads in all; 0 takes as many as the container may use."""
+    lanes: int = Field(default=0, ge=0)
+    """Batches computed at the same time; 0 measures at start what is fastest."""
+    batch_sizes: tuple[PositiveInt, ...] = ()
+    """Batch sizes to run, as a JSON list; one that would change a picture's bytes is left out. Empty finds
+    them at start."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that serve, each with an engine of its own; the threads are shared out among them."""
+    max_queue: int = Field(default=1024, ge=1)
+    """Most pictures that wait or are being grown; a request beyond that gets 429."""
+    timeout_ms: int = Field(default=10_000, ge=1)
+    """Longest that a request may wait for its pictures, in milliseconds; X-Timeout-Ms may ask for less."""
+    cache_mb: int = Field(default=64, ge=0)
+    """Memory for answers that may be asked for again, in MB; 0 keeps none."""
+    png: Effort = "fast"
+    """How PNGs are packed: fast, or small for storage at many times the time."""
     max_count: int = Field(default=64, ge=1)
-    """Most pictures in one ``/generate`` request."""
+    """Most pictures in one /generate request."""
     max_steps: int = Field(default=64, ge=2)
-    """Most frames in one ``/interpolate`` request."""
+    """Most frames in one /interpolate request."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        largest = max(self.max_count, self.max_steps)
+        if self.max_queue < largest:
+            raise ValueError(
+                f"max_queue must be at least {largest}, as max_count and max_steps ask, got {self.max_queue}"
+            )
+        return self
+
+    @property
+    def cpus(self) -> int:
+        """Processors that one worker process computes on."""
+        return max(1, (self.threads or available_cpus()) // self.workers)

@@ -1,0 +1,98 @@
+"""Entity tags, conditional requests and the cache: what needs no engine is answered before it is asked.
+
+Source: RFC 9110 (sections 8.8.3, 9.3.2 and 13), RFC 9111, and RFC 8246 for ``immutable``.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+
+from app.cache import Answer, AnswerCache
+
+if TYPE_CHECKING:
+    from app.engine import Engine
+
+FOREVER = "public, max-age=31536000, immutable"
+"""For an address that names its model: what is there never changes."""
+
+FOR_A_WHILE = "public, max-age=300, stale-while-revalidate=86400"
+"""For an address without a model: the operator may serve another one tomorrow."""
+
+_TAG = re.compile(r'(W/)?"([^"]*)"')
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def entity_tag(*parts: object) -> str:
+    """Returns the strong entity tag of an answer whose bytes are decided by the parts, quotes included."""
+    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
+    return f'"{base64.urlsafe_b64encode(digest[:15]).decode()}"'
+
+
+def lists(header: str, tag: str, *, weak: bool) -> bool:
+    """Tells whether ``If-Match`` or ``If-None-Match`` lists a strong tag; weakly compared, ``W/`` counts."""
+    if header.strip() == "*":
+        return True
+    return any(f'"{name}"' == tag and (weak or not mark) for mark, name in _TAG.findall(header))
+
+
+def answer_early(request: Request, headers: Mapping[str, str]) -> Response | None:
+    """Answers what needs no body: a condition that decides the request, or HEAD.
+
+    Args:
+        request: The request.
+        headers: Those of the full answer, ``ETag`` among them.
+
+    Returns:
+        The answer, or None if the request wants the body.
+
+    Raises:
+        HTTPException: 412 if ``If-Match`` does not list the tag.
+    """
+    tag = headers["etag"]
+    wanted, known = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if wanted is not None and not lists(wanted, tag, weak=False):
+        raise HTTPException(412, f"If-Match wants {wanted}, what is here has {tag}")
+    bare = {name: value for name, value in headers.items() if name not in {"content-length", "content-type"}}
+    if known is not None and lists(known, tag, weak=True):
+        return Response(status_code=304, headers=bare)
+    if request.method == "HEAD":
+        response = Response(headers=dict(headers))
+        if "content-length" not in headers:  # the length is not known before the picture is
+            del response.headers["content-length"]
+        return response
+    return None
+
+
+class CachedRoute(APIRoute):
+    """A GET route whose answers are kept by address, and served before FastAPI reads any parameter.
+
+    An answer is kept if it is a 200 with an entity tag. When the queue is full, a request that is not in the
+    cache is refused here, where that costs the least.
+    """
+
+    def get_route_handler(self) -> Handler:
+        """Wraps the handler that FastAPI makes of the endpoint."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            cache: AnswerCache = request.app.state.cache
+            address = request.scope["raw_path"] + b"?" + request.scope["query_string"]
+            answer = cache.get(address)
+            if answer is not None:
+                return answer_early(request, answer.headers) or Response(answer.body, headers=answer.headers)
+            if request.method == "GET" and "if-none-match" not in request.headers:
+                engine: Engine = request.app.state.engine
+                engine.check_room()
+            response = await handler(request)
+            if request.method == "GET" and response.status_code == 200 and "etag" in response.headers:
+                cache.put(address, Answer(dict(response.headers), bytes(response.body)))
+            return response
+
+        return handle

@@ -1,0 +1,168 @@
+"""A model file, loaded: what it says of itself, and the runners that grow its pictures."""
+
+import hashlib
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from app import layout
+from app.layout import Layout, Run
+from app.runners import CudaRunner, Latents, Runner, SessionRunner
+from app.sessions import ModelFile, choose_precision, choose_provider, read_card
+from app.settings import Settings
+from models.contract import ModelCard, ModelFileError
+
+log = logging.getLogger("seedling")
+
+BASE_SIZES = {"cpu": 1, "openvino": 1, "cuda": 64}
+"""The batch size that decides a picture's bytes on each provider. A card takes little longer over 64
+pictures than over one."""
+
+OTHER_SIZES = {"cpu": (4,), "openvino": (4, 16), "cuda": (1, 16, 256)}
+"""Batch sizes that run too if they give the same bytes and are faster."""
+
+CUDA_LANES = 2
+"""While one lane's pictures are copied from the card, the other's are computed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """A loaded model file."""
+
+    card: ModelCard
+    sha256: str
+    """SHA-256 of the file, as hexadecimal."""
+    provider: str
+    """``cpu``, ``cuda`` or ``openvino``."""
+    precision: str
+    """The arithmetic: ``float32``, or a cheaper one that was asked for or that the file has."""
+    layout: Layout
+    runners: tuple[Runner, ...]
+    """One for each lane."""
+    alone: Runner
+    """For a picture that is alone in the engine: the fastest at one."""
+
+    @property
+    def edition(self) -> str:
+        """What decides a picture's bytes beside its seed, fit for an address."""
+        return f"{self.sha256[:16]}-{self.provider}-{self.precision}"
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what ``/v1/models`` says."""
+        return asdict(self.card) | {
+            "stored": self.card.precision,
+            "sha256": self.sha256,
+            "edition": self.edition,
+            "provider": self.provider,
+            "precision": self.precision,
+            "layout": asdict(self.layout),
+        }
+
+
+def load(settings: Settings) -> Model:
+    """Loads the model file that the settings name, and measures how to run it best.
+
+    Raises:
+        ModelFileError: If the file is missing, is not ONNX, or does not keep the contract.
+        ProviderError: If the provider or the precision that was asked for cannot be had.
+    """
+    provider = choose_provider(settings.provider)
+    precision = choose_precision(settings.precision, provider)
+    file = ModelFile(settings.model, _read(settings.model), provider, precision)
+    cpus = settings.cpus
+    planner = _cuda if provider == "cuda" else _processors
+    try:
+        card, plan, runners, alone = planner(file, cpus, settings)
+    except ModelFileError as error:
+        raise ModelFileError(f"the model file {settings.model} cannot be served: {error}") from error
+    return Model(
+        card=card,
+        sha256=hashlib.sha256(file.content).hexdigest(),
+        provider=provider,
+        precision=card.arithmetic if precision == "float32" else precision,
+        layout=plan,
+        runners=runners,
+        alone=alone,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from error
+
+
+Plan = tuple[ModelCard, Layout, tuple[Runner, ...], Runner]
+
+
+def _processors(file: ModelFile, cpus: int, settings: Settings) -> Plan:
+    """Plans for a provider that computes on the processor's cores.
+
+    Lanes share one session: with a thread a run, a run stays in the thread that calls it, and the
+    weights are in memory once.
+    """
+    narrow = file.open(threads=1)
+    card = read_card(narrow)
+    sizes = _find_sizes(SessionRunner(narrow).run, file.provider, card, settings)
+    batch = layout.probe(sizes[-1], card.spec.z_dim)
+    runners = {1: SessionRunner(narrow, sizes)}
+    splits = [settings.lanes] if settings.lanes else layout.splits(cpus)
+    for threads in {max(1, cpus // lanes) for lanes in [*splits, 1]} - {1}:
+        runner = SessionRunner(file.open(threads), sizes)
+        if layout.agree(runner.run, runners[1].run, batch):
+            runners[threads] = runner
+
+    def lane(lanes: int) -> SessionRunner:
+        return runners.get(cpus // lanes, runners[1])
+
+    lanes, speed = layout.fastest({lanes: [lane(lanes).run] * lanes for lanes in splits}, batch)
+    alone = _fastest_alone(lane(lanes), lane(1), batch[:1])
+    plan = Layout(
+        lanes=lanes,
+        threads=lane(lanes).threads,
+        alone_threads=alone.threads,
+        batch_sizes=sizes,
+        pictures_per_s=round(speed, 1),
+    )
+    return card, plan, (lane(lanes),) * lanes, alone
+
+
+def _fastest_alone(lane: SessionRunner, wide: SessionRunner, z: Latents) -> SessionRunner:
+    """Chooses the runner for a picture that is alone: that of a lane, or one with all threads."""
+    chosen, _ = layout.fastest({0: [lane.run], 1: [wide.run]}, z)
+    return (lane, wide)[chosen]
+
+
+def _cuda(file: ModelFile, _: int, settings: Settings) -> Plan:
+    """Plans for a CUDA card: lanes with a session and so a stream each."""
+    session = file.open(threads=1)
+    card = read_card(session)
+    candidates = settings.batch_sizes or (BASE_SIZES["cuda"], *OTHER_SIZES["cuda"])
+    first = CudaRunner(session, sorted(candidates))
+    sizes = _find_sizes(first.run, "cuda", card, settings)
+    lanes = settings.lanes or CUDA_LANES
+    runners = [CudaRunner(file.open(threads=1), sizes) for _ in range(lanes)]
+    batch = layout.probe(sizes[-1], card.spec.z_dim)
+    plan = Layout(
+        lanes=lanes,
+        threads=1,
+        alone_threads=1,
+        batch_sizes=sizes,
+        pictures_per_s=round(layout.measure([runner.run for runner in runners], batch), 1),
+    )
+    return card, plan, tuple(runners), runners[0]
+
+
+def _find_sizes(run: Run, provider: str, card: ModelCard, settings: Settings) -> tuple[int, ...]:
+    """Returns the batch sizes to run, ascending: they give the same bytes, and larger ones are faster."""
+    z_dim = card.spec.z_dim
+    if settings.batch_sizes:
+        base, *others = sorted(set(settings.batch_sizes))
+        sizes = layout.agreeing_sizes(run, base, others, z_dim)
+        for size in set(others) - set(sizes):
+            log.warning("batch size %d is left out: it would change a picture's bytes", size)
+        return tuple(sizes)
+    sizes = layout.agreeing_sizes(run, BASE_SIZES[provider], OTHER_SIZES[provider], z_dim)
+    return layout.worthwhile_sizes(run, sizes, z_dim)

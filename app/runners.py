@@ -1,0 +1,97 @@
+"""Runners: a session made ready to grow batches of a few fixed sizes."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.contract import INPUT_NAME, OUTPUT_NAME
+
+Latents = NDArray[np.float32]
+Pictures = NDArray[np.uint8]
+
+
+class Runner(Protocol):
+    """Grows pictures, a batch at a time."""
+
+    def run(self, z: Latents) -> Pictures:
+        """Grows a batch: (N, z_dim) float32 → (N, H, W, C) uint8; N at most the largest size."""
+
+
+def pad(z: Latents, sizes: Sequence[int]) -> Latents:
+    """Fills a batch with zeros up to the smallest size that holds it.
+
+    A library may choose another kernel for another batch size, so only sizes that were compared may run.
+
+    Args:
+        z: (N, z_dim) float32.
+        sizes: The sizes allowed, ascending; the last is at least N.
+    """
+    size = next(size for size in sizes if size >= len(z))
+    if size == len(z):
+        return z
+    full = np.zeros((size, z.shape[1]), np.float32)
+    full[: len(z)] = z
+    return full
+
+
+class SessionRunner:
+    """Runs a session from and to the processor's memory; several threads may share one.
+
+    Args:
+        session: The session.
+        sizes: Batch sizes that may run, ascending; empty runs any.
+    """
+
+    def __init__(self, session: ort.InferenceSession, sizes: Sequence[int] = ()) -> None:
+        self.session = session
+        self.sizes = tuple(sizes)
+        self.threads: int = session.get_session_options().intra_op_num_threads
+
+    def run(self, z: Latents) -> Pictures:
+        """Grows a batch: (N, z_dim) float32 → (N, H, W, C) uint8; N at most the largest size."""
+        full = pad(z, self.sizes) if self.sizes else z
+        pictures: Pictures = self.session.run([OUTPUT_NAME], {INPUT_NAME: full})[0]
+        return pictures[: len(z)]
+
+
+class CudaRunner:
+    """Runs a session as CUDA graphs, one for each batch size, over buffers that stay on the card.
+
+    A graph replays fixed addresses, so a runner serves one thread at a time; a second runner has a
+    stream of its own, and its copies overlap with this one's arithmetic.
+
+    Args:
+        session: A session opened with ``enable_cuda_graph``.
+        sizes: Batch sizes that may run, ascending; each is captured here.
+    """
+
+    def __init__(self, session: ort.InferenceSession, sizes: Sequence[int]) -> None:
+        self.session = session
+        self.sizes = tuple(sizes)
+        self._graphs = {size: self._capture(size) for size in sizes}
+
+    def _capture(self, size: int) -> tuple[ort.OrtValue, ort.OrtValue, ort.IOBinding, ort.RunOptions]:
+        """Binds buffers for one batch size and runs them, which records their graph."""
+        [z_dim] = self.session.get_inputs()[0].shape[1:]
+        shape = (size, *self.session.get_outputs()[0].shape[1:])
+        z = ort.OrtValue.ortvalue_from_numpy(np.zeros((size, z_dim), np.float32), "cuda", 0)
+        pictures = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, "cuda", 0)
+        binding = self.session.io_binding()
+        binding.bind_ortvalue_input(INPUT_NAME, z)
+        binding.bind_ortvalue_output(OUTPUT_NAME, pictures)
+        options = ort.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(size))
+        self.session.run_with_iobinding(binding, options)
+        return z, pictures, binding, options
+
+    def run(self, z: Latents) -> Pictures:
+        """Grows a batch: (N, z_dim) float32 → (N, H, W, C) uint8; N at most the largest size."""
+        full = pad(z, self.sizes)
+        inputs, pictures, binding, options = self._graphs[len(full)]
+        inputs.update_inplace(full)
+        self.session.run_with_iobinding(binding, options)
+        grown: Pictures = pictures.numpy()
+        return grown[: len(z)]
