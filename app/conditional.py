@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from app.cache import Answer, AnswerCache
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.engine import Engine
@@ -24,6 +25,7 @@ FOREVER = "public, max-age=31536000, immutable"
 FOR_A_WHILE = "public, max-age=300, stale-while-revalidate=86400"
 """For an address without a model: the operator may serve another one tomorrow."""
 
+_MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -70,11 +72,18 @@ def answer_early(request: Request, headers: Mapping[str, str]) -> Response | Non
     return None
 
 
+def peek_timeout_s(request: Request) -> float:
+    """Returns how long a request may take, in seconds; a bad header, which FastAPI will refuse, sets no limit."""
+    settings: Settings = request.app.state.settings
+    asked = request.headers.get("x-timeout-ms", "")
+    return settings.timeout_s(int(asked) if _MILLISECONDS.fullmatch(asked) else None)
+
+
 class CachedRoute(APIRoute):
     """A GET route whose answers are kept by address, and served before FastAPI reads any parameter.
 
-    An answer is kept if it is a 200 with an entity tag. When the queue is full, a request that is not in the
-    cache is refused here, where that costs the least.
+    An answer is kept if it is a 200 with an entity tag. A request that is not in the cache and for
+    which there is no room or no time is refused here, where that costs the least.
     """
 
     def get_route_handler(self) -> Handler:
@@ -89,7 +98,7 @@ class CachedRoute(APIRoute):
                 return answer_early(request, answer.headers) or Response(answer.body, headers=answer.headers)
             if request.method == "GET" and "if-none-match" not in request.headers:
                 engine: Engine = request.app.state.engine
-                engine.check_room()
+                engine.check(1, peek_timeout_s(request))
             response = await handler(request)
             if request.method == "GET" and response.status_code == 200 and "etag" in response.headers:
                 cache.put(address, Answer(dict(response.headers), bytes(response.body)))

@@ -24,6 +24,9 @@ log = logging.getLogger("seedling")
 
 T = TypeVar("T")
 
+MARGIN = 1.1
+"""What is told to take so long took a little less a moment ago: the rate wobbles."""
+
 GRACE_S = 5.0
 """How long a thread may take over its last batch when the engine stops, in seconds."""
 
@@ -150,13 +153,32 @@ class Engine:
         """Runs work that would hold up the event loop, such as packing a sheet, in a thread."""
         return await self._loop.run_in_executor(self._packers, work, *args)
 
-    def check_room(self) -> None:
-        """Refuses at once what could not be queued, before anything is spent on it.
+    def check(self, count: int, timeout_s: float) -> None:
+        """Refuses what could not be queued, or not be done in time; before anything is spent on it.
+
+        Args:
+            count: Pictures to grow.
+            timeout_s: For how long the caller would wait, in seconds.
 
         Raises:
-            OverloadError: If the queue is full.
+            OverloadError: If there is no room for them, or no time.
         """
-        self._check_room(1)
+        load = self._queue.waiting + self._queue.taken
+        if load + count > self.max_queue:
+            message = (
+                f"the queue holds {load} pictures of at most {self.max_queue}; there is no room for {count}"
+            )
+            raise OverloadError(message, self._drain.seconds_for(load + count - self.max_queue))
+        # Counting what is ahead walks the queue, so the bound that needs no walk is tried first.
+        if self._drain.seconds_for(load + count) * MARGIN <= timeout_s:
+            return
+        seconds = self._drain.seconds_for(self._queue.ahead_of(count) + count) * MARGIN
+        if seconds > timeout_s:
+            message = (
+                f"the pictures would take about {1000 * seconds:.0f} ms, and the request allows "
+                f"{1000 * timeout_s:.0f} ms"
+            )
+            raise OverloadError(message, seconds - timeout_s)
 
     async def _serve(self, sources: Sequence[Source], timeout_s: float, *, encoded: bool) -> list[Any]:
         order = self._admit(sources, timeout_s, encoded=encoded)
@@ -177,34 +199,13 @@ class Engine:
             OverloadError: If there is no room for it, or no time.
         """
         jobs = {source: self._jobs.get((source, encoded)) or Job(source, encoded) for source in sources}
-        self._check_room(sum(job.state == "new" for job in jobs.values()))
-        self._check_time(len(jobs), timeout_s)
+        self.check(sum(job.state == "new" for job in jobs.values()), timeout_s)
         order = Order([jobs[source] for source in sources], self._loop.create_future(), len(jobs))
         for source, job in jobs.items():
             job.orders.add(order)
             self._jobs[source, encoded] = job
         self._queue.put(list(jobs.values()))
         return order
-
-    def _check_room(self, count: int) -> None:
-        load = self._queue.waiting + self._queue.taken
-        if load + count > self.max_queue:
-            message = (
-                f"the queue holds {load} pictures of at most {self.max_queue}; there is no room for {count}"
-            )
-            raise OverloadError(message, self._drain.seconds_for(load + count - self.max_queue))
-
-    def _check_time(self, count: int, timeout_s: float) -> None:
-        # Counting what is ahead walks the queue, so the bound that needs no walk is tried first.
-        if self._drain.seconds_for(self._queue.waiting + self._queue.taken + count) <= timeout_s:
-            return
-        seconds = self._drain.seconds_for(self._queue.ahead_of(count) + count)
-        if seconds > timeout_s:
-            message = (
-                f"the pictures would take about {1000 * seconds:.0f} ms, and the request allows "
-                f"{1000 * timeout_s:.0f} ms"
-            )
-            raise OverloadError(message, seconds - timeout_s)
 
     def _leave(self, order: Order) -> None:
         """Takes an order's name off its jobs; a job that nobody wants leaves the queue."""

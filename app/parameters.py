@@ -55,13 +55,13 @@ class GenerateResponse(BaseModel):
     images: list[GeneratedImage]
 
 
-def get_engine(request: Request) -> Engine:
+async def get_engine(request: Request) -> Engine:
     """Returns the engine that the application was started with."""
     engine: Engine = request.app.state.engine
     return engine
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     """Returns the settings that the application was started with."""
     settings: Settings = request.app.state.settings
     return settings
@@ -71,17 +71,17 @@ EngineDep = Annotated[Engine, Depends(get_engine)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 
 
-def get_timeout(
+async def get_timeout(
     settings: SettingsDep,
     x_timeout_ms: Annotated[
         int | None, Header(ge=1, description="For how long the caller would wait, in milliseconds.")
     ] = None,
 ) -> float:
     """Returns how long a request may take, in seconds: what it asks for, and never more than the setting."""
-    return min(x_timeout_ms or settings.timeout_ms, settings.timeout_ms) / 1000
+    return settings.timeout_s(x_timeout_ms)
 
 
-def get_cache_control(request: Request, engine: EngineDep) -> str:
+async def get_cache_control(request: Request, engine: EngineDep) -> str:
     """Returns the ``Cache-Control`` of an address, after checking the model that it names, if it does.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pixels to PNG: fast for answers, small for storage; the same pixels give the same bytes on every processor."""
+"""Pixels to PNG, fast for answers or small for storage: the same bytes on every processor."""
 
 import re
 import struct
@@ -14,6 +14,8 @@ from models.contract import SeedlingError
 Effort = Literal["fast", "small"]
 """How hard to press: ``fast`` for answers, ``small`` for storage."""
 
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+
 Bytes = NDArray[np.uint8]
 
 COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
@@ -26,7 +28,7 @@ RUNS_FROM_ZEROS = 0.25
 """Share of zeros among filtered bytes from which runs are worth looking for."""
 
 MEM_LEVEL = 9
-"""The largest blocks that zlib's format of state allows: fewest tables, and the fewest instructions a byte."""
+"""zlib's largest blocks: one table of codes serves 32 thousand bytes."""
 
 BAND = 64
 """Rows that are filtered at once where all filters are tried: the temporaries stay in the cache."""
@@ -41,15 +43,15 @@ class PngError(SeedlingError, ValueError):
 
 
 def png(pixels: Bytes, text: Mapping[str, str] | None = None, effort: Effort = "fast") -> bytes:
-    """Encodes a picture; safe to call from many threads, which run at the same time.
+    r"""Encodes a picture; safe to call from many threads, which run at the same time.
 
     Args:
         pixels: (H, W, C) uint8 of any H and W; C is 1 (grey), 3 (RGB) or 4 (RGBA, alpha not premultiplied).
         text: ``tEXt`` metadata by keyword, in the order to be written. A keyword is 1…79 printable Latin-1
             characters without spaces at its ends or two in a row; a value is printable Latin-1, lines end in
-            ``\\n``.
-        effort: ``fast``, whose bytes depend on nothing but the pixels and the text; or ``small``, which
-            tries many ways at some fifty times the cost and keeps the smallest, never larger than ``fast``.
+            ``\n``.
+        effort: ``fast``; or ``small``, which tries many ways, takes many times as long, and keeps the
+            smallest, so that it is never larger than ``fast``.
 
     Returns:
         The file.
@@ -59,8 +61,8 @@ def png(pixels: Bytes, text: Mapping[str, str] | None = None, effort: Effort = "
 
     Source: Portable Network Graphics Specification (W3C, Third Edition), sections 5, 9 and 11.3.3.
     """
-    if effort not in get_args(Effort):
-        raise PngError(f"effort must be one of {', '.join(get_args(Effort))}, got {effort!r}")
+    if effort not in EFFORTS:
+        raise PngError(f"effort must be one of {', '.join(EFFORTS)}, got {effort!r}")
     height, width, channels = _shape(pixels)
     rows = pixels.reshape(height, width * channels)
     header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
@@ -83,7 +85,7 @@ def _shape(pixels: Bytes) -> tuple[int, int, int]:
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
     crc = zlib_ng.crc32(content, zlib_ng.crc32(kind))
-    return b"".join([len(content).to_bytes(4), kind, content, crc.to_bytes(4)])
+    return b"".join([len(content).to_bytes(4, "big"), kind, content, crc.to_bytes(4, "big")])
 
 
 def _entry(keyword: str, value: str) -> bytes:
@@ -164,4 +166,5 @@ def _differences(padded: NDArray[np.int16], channels: int) -> Bytes:
     nearer = np.where(to_above <= to_corner, above, corner)
     paeth = np.where((to_left <= to_above) & (to_left <= to_corner), left, nearer)
     predictions = np.stack([np.zeros_like(here), left, above, (left + above) >> 1, paeth])
-    return (here - predictions).astype(np.uint8)
+    differences: Bytes = (here - predictions).astype(np.uint8)
+    return differences

@@ -71,6 +71,10 @@ class Settings(BaseSettings):
             )
         return self
 
+    def timeout_s(self, asked_ms: int | None) -> float:
+        """Returns how long a request may take, in seconds, when it asks for that many milliseconds, or not."""
+        return min(asked_ms or self.timeout_ms, self.timeout_ms) / 1000
+
     @property
     def cpus(self) -> int:
         """Processors that one worker process computes on."""
