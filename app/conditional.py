@@ -14,10 +14,10 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from app.cache import Answer, AnswerCache
-from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.engine import Engine
+    from app.settings import Settings
 
 FOREVER = "public, max-age=31536000, immutable"
 """For an address that names its model: what is there never changes."""
@@ -73,7 +73,7 @@ def answer_early(request: Request, headers: Mapping[str, str]) -> Response | Non
 
 
 def peek_timeout_s(request: Request) -> float:
-    """Returns how long a request may take, in seconds; a bad header, which FastAPI will refuse, sets no limit."""
+    """Returns how long a request may take, in seconds; FastAPI will refuse a bad header, which sets no limit."""
     settings: Settings = request.app.state.settings
     asked = request.headers.get("x-timeout-ms", "")
     return settings.timeout_s(int(asked) if _MILLISECONDS.fullmatch(asked) else None)

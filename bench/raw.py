@@ -90,6 +90,8 @@ class RawEngine:
     def __exit__(self, *_: object) -> None:
         self._pipe.send(None)
         self._process.join()
+        self._process.close()
+        self._pipe.close()
 
 
 def _serve(pipe: Connection, plan: Plan) -> None:
