@@ -73,7 +73,7 @@ def answer_early(request: Request, headers: Mapping[str, str]) -> Response | Non
 
 
 def peek_timeout_s(request: Request) -> float:
-    """Returns how long a request may take, in seconds; FastAPI will refuse a bad header, which sets no limit."""
+    """Returns how long a request may take, in seconds; a bad header, refused later, sets no limit."""
     settings: Settings = request.app.state.settings
     asked = request.headers.get("x-timeout-ms", "")
     return settings.timeout_s(int(asked) if _MILLISECONDS.fullmatch(asked) else None)

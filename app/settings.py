@@ -72,7 +72,7 @@ class Settings(BaseSettings):
         return self
 
     def timeout_s(self, asked_ms: int | None) -> float:
-        """Returns how long a request may take, in seconds: what it asks for, and never more than the setting."""
+        """Returns how long a request may take, in seconds: what it asks for, up to the setting."""
         return min(asked_ms or self.timeout_ms, self.timeout_ms) / 1000
 
     @property
