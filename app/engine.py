@@ -115,6 +115,11 @@ class Engine:
         self._packers = ThreadPoolExecutor(workers, "pack")
         self._loop: asyncio.AbstractEventLoop
 
+    @property
+    def edition(self) -> str:
+        """Whatever decides a picture's bytes beside its seed, fit for an address."""
+        return self.model.edition + ("" if self._effort == "fast" else f"-{self._effort}")
+
     def start(self) -> None:
         """Starts the threads, for the event loop that runs now."""
         self._loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 from urllib.parse import quote
 
 from app.conditional import FOR_A_WHILE, entity_tag
+from app.engine import Engine
 from app.model import Model
 
 
@@ -15,18 +16,18 @@ def describe_model(model: Model) -> dict[str, str]:
     }
 
 
-def addressed(model: Model, path: str, cache_control: str) -> dict[str, str]:
+def addressed(engine: Engine, path: str, cache_control: str) -> dict[str, str]:
     """Returns the headers of an answer that has an address.
 
     Args:
-        model: The model that grows it.
+        engine: The engine that grows it.
         path: The address in its plainest form, with no model in it; it decides the bytes.
         cache_control: ``FOREVER`` or ``FOR_A_WHILE``; the latter's answers name the address for ever.
 
     Returns:
         Headers, their names in lower case.
     """
-    headers = {"etag": entity_tag(model.edition, path), "cache-control": cache_control}
+    headers = {"etag": entity_tag(engine.edition, path), "cache-control": cache_control}
     if cache_control == FOR_A_WHILE:
-        headers["content-location"] = f"/models/{model.edition}{quote(path, safe='/?&=')}"
-    return headers | {name.lower(): value for name, value in describe_model(model).items()}
+        headers["content-location"] = f"/models/{engine.edition}{quote(path, safe='/?&=')}"
+    return headers | {name.lower(): value for name, value in describe_model(engine.model).items()}

@@ -140,7 +140,7 @@ async def image(
     seed: Annotated[Seed, Path()],
 ) -> Response:
     """Grow the picture of one seed, at an address of its own."""
-    headers = addressed(engine.model, f"/images/{seed}.png", cache_control)
+    headers = addressed(engine, f"/images/{seed}.png", cache_control)
     headers |= {"content-type": "image/png", "seedling-seed": str(seed)}
     if (early := answer_early(request, headers)) is not None:
         return early

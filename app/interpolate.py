@@ -52,7 +52,7 @@ async def interpolate(  # noqa: PLR0913, PLR0917 - each is a parameter of the ad
     if steps > settings.max_steps:
         raise LimitError("steps", steps, settings.max_steps)
     path = f"/interpolate?from={start}&to={end}&steps={steps}&method={method}&format={format}"
-    headers = addressed(engine.model, path, cache_control)
+    headers = addressed(engine, path, cache_control)
     headers |= {
         "content-type": MEDIA_TYPES[format],
         "seedling-seed": f"{start}, {end}",

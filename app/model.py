@@ -22,6 +22,9 @@ pictures than over one."""
 OTHER_SIZES = {"cpu": (4,), "openvino": (4, 16), "cuda": (1, 16, 256)}
 """Batch sizes that run too if they give the same bytes and are faster."""
 
+FINGERPRINT_BATCHES = 4
+"""Batches of the smallest size whose pixels tell one kind of processor from another."""
+
 CUDA_LANES = 2
 """While one lane's pictures are copied from the card, the other's are computed."""
 
@@ -40,20 +43,26 @@ class Model:
     layout: Layout
     runners: tuple[Runner, ...]
     """One for each lane."""
-    alone: Runner
-    """For a picture that is alone in the engine: the fastest at one."""
+    alone: Runner | None
+    """For a picture that is alone in the engine: the fastest at one. None takes that of the lane, where no
+    runner may serve two threads."""
+    probe_sha256: str
+    """SHA-256 of the pixels of some pictures, as they were grown here."""
 
     @property
     def edition(self) -> str:
-        """What decides a picture's bytes beside its seed, fit for an address."""
-        return f"{self.sha256[:16]}-{self.provider}-{self.precision}"
+        """Whatever decides a picture's pixels beside its seed, fit for an address.
+
+        The same file can round otherwise on another kind of processor or with another release of a
+        library. The pictures that were grown at start tell: where theirs differ, the edition does.
+        """
+        return f"{self.sha256[:12]}-{self.provider}-{self.precision}-{self.probe_sha256[:8]}"
 
     def describe(self) -> dict[str, Any]:
         """Returns what ``/v1/models`` says."""
         return asdict(self.card) | {
             "stored": self.card.precision,
             "sha256": self.sha256,
-            "edition": self.edition,
             "provider": self.provider,
             "precision": self.precision,
             "layout": asdict(self.layout),
@@ -69,13 +78,15 @@ def load(settings: Settings) -> Model:
     """
     provider = choose_provider(settings.provider)
     precision = choose_precision(settings.precision, provider)
-    file = ModelFile(settings.model, _read(settings.model), provider, precision)
+    file = ModelFile(_read(settings.model), provider, precision)
     cpus = settings.cpus
     planner = _cuda if provider == "cuda" else _processors
     try:
         card, plan, runners, alone = planner(file, cpus, settings)
     except ModelFileError as error:
         raise ModelFileError(f"the model file {settings.model} cannot be served: {error}") from error
+    grow = layout.in_batches(runners[0].run, plan.batch_sizes[0])
+    pixels = grow(layout.probe(plan.batch_sizes[0] * FINGERPRINT_BATCHES, card.spec.z_dim))
     return Model(
         card=card,
         sha256=hashlib.sha256(file.content).hexdigest(),
@@ -84,6 +95,7 @@ def load(settings: Settings) -> Model:
         layout=plan,
         runners=runners,
         alone=alone,
+        probe_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
     )
 
 
@@ -94,7 +106,7 @@ def _read(path: Path) -> bytes:
         raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from error
 
 
-Plan = tuple[ModelCard, Layout, tuple[Runner, ...], Runner]
+Plan = tuple[ModelCard, Layout, tuple[Runner, ...], Runner | None]
 
 
 def _processors(file: ModelFile, cpus: int, settings: Settings) -> Plan:
@@ -152,7 +164,7 @@ def _cuda(file: ModelFile, _: int, settings: Settings) -> Plan:
         batch_sizes=sizes,
         pictures_per_s=round(layout.measure([runner.run for runner in runners], batch), 1),
     )
-    return card, plan, tuple(runners), runners[0]
+    return card, plan, tuple(runners), None
 
 
 def _find_sizes(run: Run, provider: str, card: ModelCard, settings: Settings) -> tuple[int, ...]:

@@ -25,4 +25,4 @@ async def readyz(engine: EngineDep) -> str:
 @router.get("/v1/models")
 async def models(engine: EngineDep) -> dict[str, Any]:
     """List what is loaded, as each model file describes itself, and how it was laid out at start."""
-    return {"models": [engine.model.describe()]}
+    return {"models": [engine.model.describe() | {"edition": engine.edition}]}

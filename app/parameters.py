@@ -90,8 +90,8 @@ async def get_cache_control(request: Request, engine: EngineDep) -> str:
     edition = request.path_params.get("edition")
     if edition is None:
         return FOR_A_WHILE
-    if edition != engine.model.edition:
-        raise HTTPException(404, f"the model served here is {engine.model.edition}, got {edition!r}")
+    if edition != engine.edition:
+        raise HTTPException(404, f"the model served here is {engine.edition}, got {edition!r}")
     return FOREVER
 
 

@@ -1,7 +1,6 @@
 """Opens a model file with ONNX Runtime, on the execution provider that was asked for and no other."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
@@ -38,13 +37,11 @@ class ModelFile:
     """A model file's bytes and how they are to be run.
 
     Args:
-        path: Where it was read, for messages.
         content: The ONNX file.
         provider: ``cpu``, ``cuda`` or ``openvino``; chosen by ``choose_provider``.
         precision: A name in ``PRECISIONS[provider]``.
     """
 
-    path: Path
     content: bytes
     provider: str
     precision: str
@@ -66,9 +63,7 @@ class ModelFile:
         try:
             session = ort.InferenceSession(self.content, _session_options(threads), providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-            raise ModelFileError(
-                f"the model file {self.path} is not one that ONNX Runtime can load: {error}"
-            ) from error
+            raise ModelFileError(f"it is not one that ONNX Runtime can load: {error}") from error
         if session.get_providers()[0] != wanted:
             raise ProviderError(
                 f"provider {self.provider}: ONNX Runtime fell back to the CPU; its libraries or the driver "

@@ -101,6 +101,15 @@ def test_a_tag_tells_bytes_apart(client: httpx.Client) -> None:
     assert len({client.get(address).headers["etag"] for address in same}) == 1
 
 
+def test_another_packing_is_another_edition(
+    client: httpx.Client, start: StartService, toy_model: Path
+) -> None:
+    with start(model=toy_model, png="small") as small:
+        assert edition(small) == edition(client) + "-small"
+        assert small.get(PICTURE).headers["etag"] != client.get(PICTURE).headers["etag"]
+        assert len(small.get(PICTURE).content) <= len(client.get(PICTURE).content)
+
+
 def test_a_cached_answer_is_the_answer(service: httpx.Client, uncached: httpx.Client) -> None:
     for address in (PICTURE, PATH):
         answers = [service.get(address), service.get(address), uncached.get(address)]

@@ -75,7 +75,7 @@ def test_a_loaded_model_grows_what_its_file_says(toy_model: Path) -> None:
     assert len(loaded.runners) == plan.lanes
     assert plan.batch_sizes[0] == 1
     assert plan.pictures_per_s > 0
-    assert loaded.edition.startswith(loaded.sha256[:16])
+    assert loaded.edition.startswith(loaded.sha256[:12] + "-cpu-float32-")
     z = latents([3], 8)
     assert loaded.alone is not None
     np.testing.assert_array_equal(loaded.alone.run(z), loaded.runners[0].run(z))

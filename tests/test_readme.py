@@ -33,7 +33,9 @@ def shipped(start: StartService) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("line", CURLS)
 def test_every_curl_of_the_readme_works(shipped: httpx.Client, tmp_path: Path, line: str) -> None:
+    edition = shipped.get("/v1/models").json()["models"][0]["edition"]
     command = line.replace("http://localhost:8000", str(shipped.base_url).rstrip("/"))
+    command = command.replace("$EDITION", edition)
     done = subprocess.run(
         [*shlex.split(command), "--fail-with-body", "--silent"],
         capture_output=True,

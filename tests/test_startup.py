@@ -35,7 +35,8 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not onnx at all", b"\x08\x09" * 40])
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.onnx").write_bytes(content)
-    assert "bad.onnx is not one that ONNX Runtime can load" in start_and_fail(model=tmp_path / "bad.onnx")
+    complaint = start_and_fail(model=tmp_path / "bad.onnx")
+    assert "bad.onnx cannot be served: it is not one that ONNX Runtime can load" in complaint
 
 
 def test_a_truncated_model_is_refused(tmp_path: Path, toy_model: Path) -> None:
