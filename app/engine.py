@@ -1,6 +1,7 @@
 """The batching engine: requests become pictures, and pictures of all requests share the lanes."""
 
 import asyncio
+import hashlib
 import logging
 import queue
 import threading
@@ -15,9 +16,8 @@ from numpy.typing import NDArray
 from app.drain import DrainRate
 from app.fair_queue import FairQueue, Waiting
 from app.model import Model
-from app.png import png
+from app.png import Effort, png
 from app.runners import Pictures, Runner
-from app.settings import Effort
 from models.contract import SeedlingError, latent
 
 log = logging.getLogger("seedling")
@@ -114,11 +114,13 @@ class Engine:
         ]
         self._packers = ThreadPoolExecutor(workers, "pack")
         self._loop: asyncio.AbstractEventLoop
+        packed = hashlib.sha256(b"".join(self.png(picture, {}) for picture in model.probe)).hexdigest()
+        self.edition = f"{model.sha256[:12]}-{model.provider}-{model.precision}-{packed[:8]}"
+        """Whatever decides a picture's bytes beside its seed, fit for an address.
 
-    @property
-    def edition(self) -> str:
-        """Whatever decides a picture's bytes beside its seed, fit for an address."""
-        return self.model.edition + ("" if self._effort == "fast" else f"-{self._effort}")
+        The same file can round otherwise on another kind of processor, or with another release of a library.
+        A few pictures, grown and packed at start, tell: where their bytes differ, the edition does.
+        """
 
     def start(self) -> None:
         """Starts the threads, for the event loop that runs now."""

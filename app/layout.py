@@ -97,9 +97,14 @@ def fastest(ways: Mapping[int, Sequence[Run]], z: Latents) -> tuple[int, float]:
     for _ in range(ROUNDS):
         for name, runs in ways.items():
             speeds[name] = max(speeds[name], measure(runs, z))
-    first, best = next(iter(ways)), max(speeds, key=speeds.__getitem__)
-    chosen = best if speeds[best] > speeds[first] * GAIN else first
+    chosen = choose(speeds)
     return chosen, speeds[chosen]
+
+
+def choose(speeds: Mapping[int, float]) -> int:
+    """Returns the name of the fastest, or the first one's if that is not clearly slower."""
+    first, best = next(iter(speeds)), max(speeds, key=speeds.__getitem__)
+    return best if speeds[best] > speeds[first] * GAIN else first
 
 
 def agree(run: Run, other: Run, z: Latents) -> bool:

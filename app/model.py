@@ -8,7 +8,7 @@ from typing import Any
 
 from app import layout
 from app.layout import Layout, Run
-from app.runners import CudaRunner, Latents, Runner, SessionRunner
+from app.runners import CudaRunner, Latents, Pictures, Runner, SessionRunner
 from app.sessions import ModelFile, choose_precision, choose_provider, read_card
 from app.settings import Settings
 from models.contract import ModelCard, ModelFileError
@@ -22,8 +22,8 @@ pictures than over one."""
 OTHER_SIZES = {"cpu": (4,), "openvino": (4, 16), "cuda": (1, 16, 256)}
 """Batch sizes that run too if they give the same bytes and are faster."""
 
-FINGERPRINT_BATCHES = 4
-"""Batches of the smallest size whose pixels tell one kind of processor from another."""
+PROBE_COUNT = 4
+"""Pictures whose bytes tell one kind of processor from another."""
 
 CUDA_LANES = 2
 """While one lane's pictures are copied from the card, the other's are computed."""
@@ -46,17 +46,8 @@ class Model:
     alone: Runner | None
     """For a picture that is alone in the engine: the fastest at one. None takes that of the lane, where no
     runner may serve two threads."""
-    probe_sha256: str
-    """SHA-256 of the pixels of some pictures, as they were grown here."""
-
-    @property
-    def edition(self) -> str:
-        """Whatever decides a picture's pixels beside its seed, fit for an address.
-
-        The same file can round otherwise on another kind of processor or with another release of a
-        library. The pictures that were grown at start tell: where theirs differ, the edition does.
-        """
-        return f"{self.sha256[:12]}-{self.provider}-{self.precision}-{self.probe_sha256[:8]}"
+    probe: Pictures
+    """Some pictures as they are grown here, (N, H, W, C) uint8."""
 
     def describe(self) -> dict[str, Any]:
         """Returns what ``/v1/models`` says."""
@@ -85,8 +76,7 @@ def load(settings: Settings) -> Model:
         card, plan, runners, alone = planner(file, cpus, settings)
     except ModelFileError as error:
         raise ModelFileError(f"the model file {settings.model} cannot be served: {error}") from error
-    grow = layout.in_batches(runners[0].run, plan.batch_sizes[0])
-    pixels = grow(layout.probe(plan.batch_sizes[0] * FINGERPRINT_BATCHES, card.spec.z_dim))
+    grow = layout.in_batches(runners[0].run, min(PROBE_COUNT, plan.batch_sizes[-1]))
     return Model(
         card=card,
         sha256=hashlib.sha256(file.content).hexdigest(),
@@ -95,7 +85,7 @@ def load(settings: Settings) -> Model:
         layout=plan,
         runners=runners,
         alone=alone,
-        probe_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
+        probe=grow(layout.probe(PROBE_COUNT, card.spec.z_dim)),
     )
 
 

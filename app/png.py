@@ -66,8 +66,8 @@ def png(pixels: Bytes, text: Mapping[str, str] | None = None, effort: Effort = "
     height, width, channels = _shape(pixels)
     rows = pixels.reshape(height, width * channels)
     header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
-    stream = _fast(rows) if effort == "fast" else _small(rows, channels)
     texts = [_chunk(b"tEXt", _entry(keyword, value)) for keyword, value in (text or {}).items()]
+    stream = _fast(rows) if effort == "fast" else _small(rows, channels)
     return b"".join(
         [_SIGNATURE, _chunk(b"IHDR", header), *texts, _chunk(b"IDAT", stream), _chunk(b"IEND", b"")]
     )

@@ -8,12 +8,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import models
 from app.cpus import available_cpus
+from app.png import Effort
 
 SHIPPED_MODEL = Path(models.__file__).parent / "pretrained" / "avatars" / "avatars.onnx"
 
 Provider = Literal["auto", "cpu", "cuda", "openvino"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16"]
-Effort = Literal["fast", "small"]
 
 
 class Settings(BaseSettings):

@@ -178,13 +178,15 @@ def _windows(writer: Writer, source: Map, step: int, tiles: int) -> str:
 
 
 def _kernels(writer: Writer, layer: Layer, algorithm: Algorithm, phases: list[tuple[int, int]]) -> list[str]:
-    """Writes the factors of some parities' kernels, side by side: (C_in, phases · C_out) each."""
-    channels = layer.channels[0]
+    """Writes the factors of some parities' kernels, side by side: (C_in, phases · C_out) each.
+
+    One by one: cutting them from one product would hold all of them twice while the file is loaded.
+    """
     taps = np.concatenate([layer.phase_kernel(*phase) for phase in phases]).transpose(2, 3, 1, 0)
-    matrix = np.kron(algorithm.kernel, algorithm.kernel)
-    value = writer.add("MatMul", writer.constant(matrix), writer.constant(taps.reshape(4, -1)))
-    value = writer.add("Reshape", value, writer.shape(len(matrix) * channels, -1))
-    return writer.split(value, len(matrix))
+    stored, shape = writer.constant(taps.reshape(4, -1)), writer.shape(layer.channels[0], -1)
+    rows = np.kron(algorithm.kernel, algorithm.kernel)[:, None]
+    factors = [writer.add("MatMul", writer.constant(row), stored) for row in rows]
+    return [writer.add("Reshape", factor, shape) for factor in factors]
 
 
 def _multiply(writer: Writer, windows: str, formula: Formula, layer: Layer) -> str:

@@ -20,7 +20,7 @@ import pytest
 from conftest import TOY_SPEC
 from PIL import Image
 
-from bench import load, overload, serve
+from bench import cached, load, overload, serve
 from bench.load import LoadError, Requests, measure, measure_one, parse, percentile
 from bench.raw import Plan, RawEngine, Speed
 from bench.report import Figure, figures_table, number, table
@@ -295,7 +295,7 @@ def test_repeats_count_the_server_s_processor_time(plain: Server) -> None:
 
 
 def test_a_server_without_304s_is_not_measured_as_if_it_had_them(plain: Server) -> None:
-    with pytest.raises(ServerError, match="answered 200 .* expected 304"):
+    with pytest.raises(ServerError, match=r"answered 200 .* expected 304"):
         cached.kinds_of(plain)
 
 

@@ -43,7 +43,7 @@ PEERS = (
         name="BentoML",
         module="bench.peers.bentoml_peer",
         needs="bentoml",
-        requests=Requests(path="/image", body='{"seed": %d}'),
+        requests=Requests(path="/images", body='{"seeds": [%d]}'),
         ready="/readyz",
     ),
     Peer(
