@@ -1,6 +1,7 @@
 """Seeds, latents, pixels and model descriptions."""
 
 import hashlib
+import json
 import random
 import subprocess
 import sys
@@ -207,6 +208,12 @@ CARD = ModelCard(name="toy", spec=ModelSpec(), weights_sha256="ab", precision="f
 
 def test_a_card_survives_the_file() -> None:
     assert ModelCard.from_metadata(CARD.to_metadata()) == CARD
+
+
+def test_a_card_from_before_arithmetics_computes_in_float32() -> None:
+    fields = json.loads(CARD.to_metadata()[METADATA_KEY])
+    assert fields.pop("arithmetic") == "float32"
+    assert ModelCard.from_metadata({METADATA_KEY: json.dumps(fields)}) == CARD
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 
 from export import to_onnx
 from export.graph import PictureGenerator, store_half
-from export.to_onnx import ExportError, compare, export, load_generator
+from export.to_onnx import ExportError, compare, export, load_generator, rewrite
 from models.contract import INPUT_NAME, OUTPUT_NAME, ModelCard, latents, to_uint8
 from training.checkpoint import Checkpoint
 
@@ -144,6 +144,23 @@ def test_the_command_writes_a_file_and_says_what_it_measured(toy_run: Path, tmp_
     assert "sha256 " in done.stdout
     onnx.checker.check_model(tmp_path / "new" / "m.onnx", full_check=True)
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["m.onnx"]
+
+
+def test_the_command_writes_the_form_that_was_asked_for(toy_run: Path, tmp_path: Path) -> None:
+    done = run_export(toy_run, tmp_path / "m.onnx", "--form", "winograd")
+    assert done.returncode == 0, done.stderr
+    assert "form winograd: " in done.stdout
+    operators = [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node]
+    assert operators.count("ConvTranspose") == 1
+
+
+def test_a_form_that_draws_something_else_is_not_taken(
+    toy_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = export(toy_checkpoint, "toy", "float32")
+    monkeypatch.setitem(to_onnx.FORMS, "phases", damaged)
+    with pytest.raises(ExportError, match="the form phases differs from torch"):
+        rewrite(model, "phases", load_generator(toy_checkpoint))
 
 
 def test_a_missing_checkpoint_is_one_clear_line(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ PEERS = (
         name="BentoML",
         module="bench.peers.bentoml_peer",
         needs="bentoml",
-        requests=Requests(path="/images", body='{"seeds": [%d]}'),
+        requests=Requests(path="/image", body='{"seed": %d}'),
         ready="/readyz",
     ),
     Peer(
