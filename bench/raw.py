@@ -127,7 +127,7 @@ def _open_as_the_service_does(plan: Plan) -> tuple[list[Run], Run]:
     from app.settings import Settings  # noqa: PLC0415
 
     loaded = load(Settings(model=plan.model, lanes=plan.lanes))
-    return [runner.run for runner in loaded.runners], loaded.alone.run
+    return [runner.run for runner in loaded.runners], (loaded.alone or loaded.runners[0]).run
 
 
 def _rate(lanes: list[Run], z: NDArray[np.float32], seconds: float) -> float:

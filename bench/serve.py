@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,10 @@ def describe(service: Server) -> dict[str, Any]:
     return description
 
 
-def is_installed(peer: Peer, python: str) -> bool:
-    """Tells whether a Python has what a peer needs."""
-    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({peer.needs!r}) is None)"
-    return subprocess.run([python, "-c", code], check=False).returncode == 0
+def installed_version(peer: Peer, python: str) -> str:
+    """Returns the version that a Python has of what a peer needs, or nothing."""
+    code = f"import importlib.metadata; print(importlib.metadata.version({peer.needs!r}))"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -109,16 +109,24 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def installed_peers(arguments: argparse.Namespace) -> list[Peer]:
-    """Returns the peers to measure; says which are not installed."""
+    """Returns the peers to measure, their versions in their names; says which are not installed."""
     found = []
-    for peer in PEERS:
-        if arguments.peers != "all" and peer.needs not in arguments.peers.split(","):
-            continue
-        if is_installed(peer, arguments.peers_python):
-            found.append(peer)
+    for peer in arguments.peers:
+        version = installed_version(peer, arguments.peers_python)
+        if version:
+            found.append(replace(peer, name=f"{peer.name} {version}"))
         else:
-            print(f"{peer.name}: not installed in {arguments.peers_python} (pip install 'seedling[bench]')")
+            print(f"{peer.name}: not installed in {arguments.peers_python}")
     return found
+
+
+def peers_named(text: str) -> list[Peer]:
+    """Reads ``all``, ``none`` or names of packages with commas between them."""
+    peers = {peer.needs: peer for peer in PEERS}
+    names = {"all": list(peers), "none": []}.get(text, text.split(","))
+    if not set(names) <= set(peers):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected all, none or some of {','.join(peers)}")
+    return [peers[name] for name in names]
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -128,7 +136,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=model, help="model file (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="slices of each load (%(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a slice (%(default)s)")
-    parser.add_argument("--peers", default="all", help="all, none, or of fastapi,litserve,bentoml,ray")
+    parser.add_argument(
+        "--peers", type=peers_named, default="all", help="all, none, or some of fastapi,litserve,bentoml,ray"
+    )
     parser.add_argument("--peers-python", default=sys.executable, help="a Python that has them")
     parser.add_argument("--cached", action="store_true", help="cached pictures, 304s, start, memory instead")
     parser.add_argument(
@@ -146,7 +156,7 @@ def main(words: Sequence[str] | None = None) -> int:
             cached.run(arguments)
         else:
             run(arguments)
-    except (LoadError, ServerError) as error:
+    except (LoadError, ServerError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0

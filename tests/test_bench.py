@@ -361,7 +361,7 @@ def test_serve_prints_a_table_and_writes_its_json(
         "raw engine",
         "service, 64 connections",
         "count 64 as zip",
-        "plain FastAPI, 256 connections",
+        "plain FastAPI ",
     ):
         assert f"| {name}" in printed
     content = json.loads((tmp_path / "all.json").read_text())
@@ -385,6 +385,22 @@ def test_overload_counts_every_answer(toy_model: Path, monkeypatch: pytest.Monke
     assert seen.most_per_s > 0
     assert min(seen.ready_ms) > 0
     assert len(overload.figures_of(seen, 2000)) == 6
+
+
+def test_a_peer_that_nobody_knows_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        serve.parse_arguments(["--peers", "fastapi,gradio"])
+    assert "got 'fastapi,gradio', expected all, none or some of fastapi," in capsys.readouterr().err
+    assert serve.parse_arguments(["--peers", "none"]).peers == []
+
+
+def test_a_peer_that_is_not_installed_is_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = serve.parse_arguments(["--peers", "fastapi"])
+    absent = dataclasses.replace(arguments.peers[0], name="Absent", needs="seedling-absent")
+    arguments.peers.append(absent)
+    [found] = serve.installed_peers(arguments)
+    assert re.fullmatch(r"plain FastAPI \d+\.\d+\.\d+", found.name)
+    assert capsys.readouterr().out.startswith("Absent: not installed in ")
 
 
 # --- Tables -------------------------------------------------------------------------------------------
