@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from models.contract import SeedlingError
-from training.prepare import MAX_REPORTED, PrepareError, Report, Skipped, prepare
+from training.doctor import Skipped
+from training.pictures import PictureError
+from training.prepare import MAX_REPORTED, PrepareError, Report, check, prepare
 
 
 def picture(path: Path, seed: int = 0, side: int = 48) -> Path:
@@ -163,6 +165,19 @@ def test_impossible_options_are_refused_before_anything_is_written(
         (["bad", "new"], "error: none of the 1 picture could be used"),
         (["bad", "text.zip/new"], "error: [Errno 20] Not a directory: 'text.zip/new'"),
         (["bad"], "error: the following arguments are required: DST (see --help)"),
+        (["bad", "new", "--check"], "error: --check writes no pictures: leave out DST (see --help)"),
+        (["bad", "new", "--json", "r.json"], "error: --sheet and --json go with --check (see --help)"),
+        (["empty", "--check"], "error: no pictures found in empty"),
+        (["gone", "--check"], "error: gone does not exist"),
+        (["bad", "--check", "--workers", "0"], "error: workers must be at least 1, got 0"),
+        (
+            ["bad", "--check", "--json", "bad/r.json"],
+            "error: bad/r.json is inside bad, which is only read: choose another place",
+        ),
+        (
+            ["text.zip", "--check", "--sheet", "text.zip"],
+            "error: text.zip is inside text.zip, which is only read: choose another place",
+        ),
         (["bad", "new", "--fast"], "error: unrecognized arguments: --fast (see --help)"),
         (
             ["bad", "new", "--background", "nice"],
@@ -200,3 +215,132 @@ def test_names_cannot_forge_lines_of_the_report() -> None:
     skipped = [Skipped("a\n\x1b[2Jb\udcff.png", "unreadable", "broken")]
     report = Report(resolution=128, background="#ffffff", found=1, prepared=0, skipped=skipped)
     assert next(report.lines()) == "a ?[2Jb?.png: broken"
+
+
+# --- Checking ---------------------------------------------------------------------------------------
+
+
+def soft(path: Path, seed: int, size: tuple[int, int] = (160, 160)) -> Image.Image:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8))
+    img = coarse.resize(size, Image.Resampling.BICUBIC)
+    img.save(path)
+    return img
+
+
+@pytest.fixture(scope="module")
+def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 good pictures, and of each kind of trouble."""
+    folder = tmp_path_factory.mktemp("trouble")
+    for seed in range(24):
+        soft(folder / f"good/{seed:02}.png", seed)
+    first = soft(folder / "a.png", 100)
+    first.save(folder / "a_again.bmp")
+    first.save(folder / "a_small.jpg", quality=40)
+    soft(folder / "b_small.png", 101, (90, 100))
+    soft(folder / "b_wide.png", 102, (300, 160))
+    soft(folder / "b_photo.png", 103, (240, 160))
+    soft(folder / "b_tiny.png", 104, (20, 300))
+    soft(folder / "c_grey.jpg", 105).convert("L").save(folder / "c_grey.jpg")
+    Image.new("RGB", (200, 200), "navy").save(folder / "c_blank.webp")
+    full = soft(folder / "d_alpha_full.png", 106).convert("RGBA")
+    full.save(folder / "d_alpha_full.png")
+    full.putalpha(Image.linear_gradient("L").resize(full.size))
+    full.save(folder / "d_alpha.png")
+    (folder / "e_broken.jpg").write_bytes(b"no picture")
+    (folder / "e_cut.png").write_bytes((folder / "a.png").read_bytes()[:3000])
+    (folder / "notes.txt").write_text("no picture either")
+    return folder
+
+
+KINDS = {
+    "unreadable": ["e_broken.jpg", "e_cut.png"],
+    "too small": ["b_tiny.png"],
+    "duplicates": ["a_again.bmp"],
+    "near-duplicates": ["a_small.jpg"],
+    "blank": ["c_blank.webp"],
+    "enlarged": ["b_small.png"],
+    "cropped": ["b_wide.png"],
+    "transparent": ["d_alpha.png"],
+    "grey": ["c_grey.jpg"],
+}
+
+
+def test_a_check_reports_every_kind_of_trouble_and_touches_nothing(trouble: Path, tmp_path: Path) -> None:
+    before = digests(trouble)
+    done = run(trouble, "--check", "--sheet", tmp_path / "new/sheet.png", "--json", tmp_path / "report.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert digests(trouble) == before
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["kinds"] == KINDS
+    assert (report["found"], report["usable"], report["examined"]) == (37, 34, 34)
+    assert report["duplicates"] == [["a.png", "a_again.bmp"]]
+    assert report["near_duplicates"] == [["a.png", "a_small.jpg"]]
+    assert [skip["path"] for skip in report["skipped"]] == ["b_tiny.png", "e_broken.jpg", "e_cut.png"]
+    assert report["shorter_side"] == {"least": 90, "median": 160, "most": 200}
+    assert report["shape"] == {"least": 1, "median": 1, "most": 1.88}
+    assert -0.1 < report["likeness"] < 0.1
+    kinds = ["too few", "unreadable", "too small", "duplicates", "near-duplicates", "blank", "varied"]
+    assert [advice["kind"] for advice in report["advice"]] == kinds
+    assert report["advice"][0]["figure"] == 32
+    assert all(advice["text"] for advice in report["advice"])
+    lines = done.stdout.splitlines()
+    assert lines[0] == "37 pictures found, 34 can be trained on"
+    assert "    e_broken.jpg: not a picture in a known format" in lines
+    assert "    a.png ~ a_small.jpg" in lines
+    assert any(line.startswith("  * 32 different pictures: ") for line in lines)
+    with Image.open(tmp_path / "new/sheet.png") as sheet:
+        assert sheet.size == (6 * 128, 6 * 128)
+
+
+def test_the_sheet_shows_what_the_trainer_sees(tmp_path: Path) -> None:
+    for k, color in enumerate(["red", "lime", "blue"]):
+        picture(tmp_path / f"s/{k}.png")
+        Image.new("RGB", (90, 70), color).save(tmp_path / f"s/{k}.png")
+    Image.new("RGBA", (90, 70)).save(tmp_path / "s/3.png")
+    check(tmp_path / "s", resolution=64, background=(9, 9, 9), sheet=tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (128, 128)
+        corners = [sheet.getpixel(place) for place in [(5, 5), (100, 5), (5, 100), (100, 100)]]
+    assert corners == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)]
+
+
+def test_a_zip_is_checked_like_its_folder(trouble: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in trouble.rglob("*"):
+            archive.write(path, path.relative_to(trouble))
+    before = digests(tmp_path)
+    assert check(tmp_path / "a.zip").to_dict() == check(trouble, workers=1).to_dict()
+    assert digests(tmp_path) == before
+
+
+def test_one_picture_is_reported_and_cannot_be_trained_on(tmp_path: Path) -> None:
+    picture(tmp_path / "s/a.png")
+    done = run(tmp_path / "s", "--check", "--json", tmp_path / "r.json")
+    assert done.returncode == 2
+    assert done.stdout.startswith("1 picture found, 1 can be trained on\n")
+    assert "1 different picture: training needs at least 16" in done.stdout
+    assert done.stderr == "error: 1 picture can be read, training needs 16\n"
+    assert json.loads((tmp_path / "r.json").read_text())["advice"][0]["kind"] == "too few"
+
+
+def test_nothing_readable_is_reported_with_its_reasons(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/a.png").touch()
+    done = run(tmp_path / "s", "--check", "--sheet", tmp_path / "sheet.png")
+    assert done.returncode == 2
+    assert "    a.png: not a picture in a known format" in done.stdout.splitlines()
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_a_check_refuses_what_is_neither_folder_nor_zip(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="not a readable folder or zip"):
+        check(picture(tmp_path / "a.png"))
+
+
+def test_a_sheet_is_not_written_into_the_source_through_a_link(tmp_path: Path) -> None:
+    picture(tmp_path / "s/a.png")
+    (tmp_path / "link").symlink_to(tmp_path / "s")
+    with pytest.raises(PrepareError, match="only read"):
+        check(tmp_path / "s", sheet=tmp_path / "link/sheet.png")
+    assert prepared(tmp_path / "s") == ["a.png"]

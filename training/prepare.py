@@ -1,26 +1,37 @@
-"""Turns any folder or zip of pictures into equal squares of RGB: ``python -m training.prepare SRC DST``."""
+"""Turns any folder or zip of pictures into equal squares of RGB: ``python -m training.prepare SRC DST``.
+
+With ``SRC --check`` it only reports what is wrong with them, and advises.
+"""
 
 import argparse
 import dataclasses
 import hashlib
 import io
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageColor
 from tqdm import tqdm
 
 from models.contract import ModelSpec, SeedlingError
 from training.cli import Parser, one_line, run_cli
-from training.pictures import PictureError, TooSmallError
+from training.data import MIN_PICTURES
+from training.doctor import Diagnosis, Look, Skipped, counted, diagnose, look
+from training.pictures import WHITE, PictureError, picture_reasons
 from training.sources import PictureFile, map_pictures, picture_files
 
 MAX_REPORTED = 20
 """Most skipped pictures that are named on the terminal; ``prepared.json`` names them all."""
+
+SAMPLES = 64
+"""Most pictures on the sheet of a check."""
 
 REPORT_NAME = "prepared.json"
 """File beside the prepared pictures that says how they were made."""
@@ -28,18 +39,6 @@ REPORT_NAME = "prepared.json"
 
 class PrepareError(SeedlingError):
     """A source or a destination that cannot be used."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Skipped:
-    """A picture that was left out."""
-
-    path: str
-    """Path inside the source."""
-    kind: str
-    """``unreadable``, ``too small`` or ``duplicate``."""
-    reason: str
-    """What is wrong with it, for people."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,11 +64,7 @@ class Report:
         kinds = Counter(skip.kind for skip in self.skipped)
         fates = {"prepared": self.prepared} | {kind: kinds[kind] for kind in ("unreadable", "too small")}
         counts = ", ".join(f"{number:,} {fate}" for fate, number in fates.items())
-        yield f"{_count(self.found, 'picture')} found: {counts}, {_count(kinds['duplicate'], 'duplicate')}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+        yield f"{counted(self.found, 'picture')} found: {counts}, {counted(kinds['duplicate'], 'duplicate')}"
 
 
 def prepare(
@@ -97,9 +92,7 @@ def prepare(
         PictureError: If the source is neither a folder nor a zip.
         OSError: If the target cannot be written.
     """
-    ModelSpec(img_resolution=resolution)  # refuses what no network could train on
-    if workers is not None and workers < 1:
-        raise PrepareError(f"workers must be at least 1, got {workers}")
+    _check_options(resolution, workers)
     _check_target(source, target)
     with picture_files(source) as files:
         if not files:
@@ -118,6 +111,87 @@ def prepare(
     text = json.dumps(dataclasses.asdict(report), indent=2)
     (target / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
     return report
+
+
+def check(
+    source: Path,
+    *,
+    resolution: int = 128,
+    background: tuple[int, int, int] = WHITE,
+    workers: int | None = None,
+    sheet: Path | None = None,
+) -> Diagnosis:
+    """Examines every picture of a source, and writes nothing but a sheet of samples, if asked.
+
+    Args:
+        source: Folder or zip; it is only read.
+        resolution: Side of the squares that would be trained on, in pixels: a power of two, 8…512.
+        background: RGB colour, 0…255, behind what is transparent.
+        workers: Number of threads; by default, that of processors.
+        sheet: PNG for up to ``SAMPLES`` pictures as the trainer will see them, spread evenly over the source.
+
+    Returns:
+        What was found.
+
+    Raises:
+        PrepareError: If the source has no pictures, or the sheet would be inside it.
+        PictureError: If the source is neither a folder nor a zip.
+        OSError: If the sheet cannot be written.
+    """
+    _check_options(resolution, workers)
+    _check_outside(source, sheet)
+    with picture_files(source) as files:
+        if not files:
+            raise PrepareError(f"no pictures found in {source}")
+        examine = partial(_examine, resolution=resolution, background=background)
+        results = list(
+            tqdm(map_pictures(examine, files, workers), total=len(files), unit=" pictures", disable=None)
+        )
+        seen = [
+            (file, result) for file, result in zip(files, results, strict=True) if isinstance(result, Look)
+        ]
+        if sheet and seen:
+            number = min(SAMPLES, len(seen))
+            chosen = [seen[k * len(seen) // number][0] for k in range(number)]
+            _save_sheet(map_pictures(lambda file: file.load(resolution, background), chosen, workers), sheet)
+    skipped = [
+        Skipped.unread(file.name, result)
+        for file, result in zip(files, results, strict=True)
+        if isinstance(result, PictureError)
+    ]
+    return diagnose(resolution, len(files), [(file.name, result) for file, result in seen], skipped)
+
+
+def _examine(file: PictureFile, *, resolution: int, background: tuple[int, int, int]) -> Look:
+    pixels = file.load(resolution, background)
+    with picture_reasons(), file.open() as stream, Image.open(stream) as img:
+        shorter, longer = sorted(img.size)
+        transparent = img.has_transparency_data
+    if transparent:  # often the alpha channel is full: does another background make a difference?
+        red, green, blue = ((channel + 128) % 256 for channel in background)
+        transparent = not np.array_equal(pixels, file.load(resolution, (red, green, blue)))
+    return dataclasses.replace(look(pixels), sides=(shorter, longer), transparent=transparent)
+
+
+def _save_sheet(results: Iterable[NDArray[np.uint8] | PictureError], path: Path) -> None:
+    pictures = [result for result in results if not isinstance(result, PictureError)]
+    columns, side = math.ceil(math.sqrt(len(pictures))), len(pictures[0])
+    sheet = Image.new("RGB", (columns * side, math.ceil(len(pictures) / columns) * side), "white")
+    for k, pixels in enumerate(pictures):
+        sheet.paste(Image.fromarray(pixels), (k % columns * side, k // columns * side))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, "PNG")
+
+
+def _check_options(resolution: int, workers: int | None) -> None:
+    ModelSpec(img_resolution=resolution)  # refuses what no network could train on
+    if workers is not None and workers < 1:
+        raise PrepareError(f"workers must be at least 1, got {workers}")
+
+
+def _check_outside(source: Path, file: Path | None) -> None:
+    if file and file.resolve().is_relative_to(source.resolve()):
+        raise PrepareError(f"{file} is inside {source}, which is only read: choose another place")
 
 
 def _check_target(source: Path, target: Path) -> None:
@@ -144,8 +218,7 @@ def _write(
     first: dict[bytes, str] = {}
     for name, path, result in zip(names, _target_names(names), results, strict=True):
         if isinstance(result, PictureError):
-            kind = "too small" if isinstance(result, TooSmallError) else "unreadable"
-            yield Skipped(name, kind, str(result))
+            yield Skipped.unread(name, result)
             continue
         digest, png = result
         if digest in first:
@@ -177,13 +250,13 @@ def _color(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def main() -> None:
-    """Reads the command line, prepares the pictures and prints the report."""
+def build_parser() -> Parser:
+    """Returns the command line."""
     parser = Parser(prog="python -m training.prepare", description=__doc__)
     parser.add_argument(
         "source", type=Path, metavar="SRC", help="folder, at any depth, or zip; never touched"
     )
-    parser.add_argument("target", type=Path, metavar="DST", help="new or empty folder")
+    parser.add_argument("target", type=Path, metavar="DST", nargs="?", help="new or empty folder")
     parser.add_argument("--resolution", type=int, default=128, metavar="PX", help="side in pixels (128)")
     parser.add_argument(
         "--background",
@@ -193,11 +266,57 @@ def main() -> None:
         help="behind the transparent (#ffffff)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="threads (one per processor)")
-    options = vars(parser.parse_args())
-    report = prepare(**options)
-    sys.stdout.write("\n".join(report.lines()) + f" → {options['target']}\n")
+    parser.add_argument("--check", action="store_true", help="report and advise; instead of DST")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="PNG", help="with --check: samples as training sees them"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="with --check: the whole report")
+    return parser
+
+
+def run_prepare(args: argparse.Namespace) -> None:
+    """Prepares the pictures and prints the report."""
+    report = prepare(
+        args.source,
+        args.target,
+        resolution=args.resolution,
+        background=args.background,
+        workers=args.workers,
+    )
+    sys.stdout.write("\n".join(report.lines()) + f" → {args.target}\n")
     if not report.prepared:
-        raise PrepareError(f"none of the {_count(report.found, 'picture')} could be used")
+        raise PrepareError(f"none of the {counted(report.found, 'picture')} could be used")
+
+
+def run_check(args: argparse.Namespace) -> None:
+    """Examines the pictures and prints what was found."""
+    _check_outside(args.source, args.json)
+    found = check(
+        args.source,
+        resolution=args.resolution,
+        background=args.background,
+        workers=args.workers,
+        sheet=args.sheet,
+    )
+    sys.stdout.write("\n".join(found.lines()) + "\n")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
+    if found.usable < MIN_PICTURES:
+        raise PrepareError(f"{counted(found.usable, 'picture')} can be read, training needs {MIN_PICTURES}")
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = build_parser()
+    args = parser.parse_intermixed_args()  # since Python 3.11 takes an optional DST only right after SRC
+    if args.check and args.target:
+        parser.error("--check writes no pictures: leave out DST")
+    if not args.check and (args.sheet or args.json):
+        parser.error("--sheet and --json go with --check")
+    if not args.check and not args.target:
+        parser.error("the following arguments are required: DST")
+    run_check(args) if args.check else run_prepare(args)
 
 
 if __name__ == "__main__":

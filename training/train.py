@@ -18,6 +18,7 @@ from training.checkpoint import load_checkpoint
 from training.cli import Parser, run_cli
 from training.config import PRESETS, ConfigError, TrainConfig
 from training.data import PictureSet, default_cache, load_pictures
+from training.doctor import brief
 from training.loop import Trainer
 from training.losses import make_loss
 from training.run import Run, RunOptions
@@ -53,6 +54,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--dry-run", action="store_true", help="check data, memory and one step; write nothing"
     )
+    parser.add_argument("--no-check", action="store_true", help="leave out the brief look at the pictures")
     parser.add_argument("--device", help="cuda or cpu; default: cuda where there is one")
     parser.add_argument(
         "--cache", type=Path, default=default_cache(), help="where drawn and fetched data are kept"
@@ -158,6 +160,8 @@ def begin(args: argparse.Namespace) -> Run:
     make_loss(config)  # an unknown name should not cost the time to load the data
     device = choose_device(args.device)
     pictures = load(args, source, args.count, config)
+    if not args.no_check:
+        sys.stdout.writelines(f"advice: {advice}\n" for advice in brief(pictures.pixels))
     trainer = Trainer(config, pictures.pixels, device)
     options = RunOptions(folder=folder, minutes=args.minutes)
     return Run(trainer, describe(pictures, source, args.count), options)
