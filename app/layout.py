@@ -14,7 +14,7 @@ from models.contract import latents
 PROBE_SEED = 0x5EED
 """First of the seeds whose pictures are grown to compare and to measure."""
 
-SLICE_S = 0.03
+SLICE_S = 0.025
 """Length of one measurement, in seconds; start-up makes a dozen."""
 
 ROUNDS = 2
@@ -40,11 +40,6 @@ class Layout:
     """Batch sizes that run, ascending; all of them give a picture the same bytes."""
     pictures_per_s: float
     """Speed of all lanes together as measured at start."""
-
-
-def splits(cpus: int) -> list[int]:
-    """Returns the numbers of lanes worth a measurement: a processor each, two each, one lane for all."""
-    return sorted({cpus, max(1, cpus // 2), 1}, reverse=True)
 
 
 def probe(count: int, z_dim: int) -> Latents:

@@ -8,8 +8,8 @@ from typing import Any
 
 from app import layout
 from app.layout import Layout, Run
-from app.runners import CudaRunner, Latents, Pictures, Runner, SessionRunner
-from app.sessions import ModelFile, choose_precision, choose_provider, read_card
+from app.runners import CudaRunner, Pictures, Runner, SessionRunner
+from app.sessions import ModelFile, choose_precision, choose_provider, give_back_memory, read_card
 from app.settings import Settings
 from models.contract import ModelCard, ModelFileError
 
@@ -44,8 +44,7 @@ class Model:
     runners: tuple[Runner, ...]
     """One for each lane."""
     alone: Runner | None
-    """For a picture that is alone in the engine: the fastest at one. None takes that of the lane, where no
-    runner may serve two threads."""
+    """For a picture that is alone in the engine; None takes the lane's, where a runner serves one thread."""
     probe: Pictures
     """Some pictures as they are grown here, (N, H, W, C) uint8."""
 
@@ -76,6 +75,7 @@ def load(settings: Settings) -> Model:
         card, plan, runners, alone = planner(file, cpus, settings)
     except ModelFileError as error:
         raise ModelFileError(f"the model file {settings.model} cannot be served: {error}") from error
+    give_back_memory()
     grow = layout.in_batches(runners[0].run, min(PROBE_COUNT, plan.batch_sizes[-1]))
     return Model(
         card=card,
@@ -102,39 +102,32 @@ Plan = tuple[ModelCard, Layout, tuple[Runner, ...], Runner | None]
 def _processors(file: ModelFile, cpus: int, settings: Settings) -> Plan:
     """Plans for a provider that computes on the processor's cores.
 
-    Lanes share one session: with a thread a run, a run stays in the thread that calls it, and the
-    weights are in memory once.
+    All lanes share one session, so that the weights are in memory once. It has all threads, which serves a
+    lone picture best. Under load, threads of one lane wait for each other; a second session with
+    a lane's own share of the threads is kept only if that is clearly faster.
     """
-    narrow = file.open(threads=1)
-    card = read_card(narrow)
-    sizes = _find_sizes(SessionRunner(narrow).run, file.provider, card, settings)
+    wide = file.open(cpus)
+    card = read_card(wide)
+    sizes = _find_sizes(SessionRunner(wide).run, file.provider, card, settings)
+    shared = SessionRunner(wide, sizes)
+    lanes = settings.lanes or cpus
     batch = layout.probe(sizes[-1], card.spec.z_dim)
-    runners = {1: SessionRunner(narrow, sizes)}
-    splits = [settings.lanes] if settings.lanes else layout.splits(cpus)
-    for threads in {max(1, cpus // lanes) for lanes in [*splits, 1]} - {1}:
-        runner = SessionRunner(file.open(threads), sizes)
-        if layout.agree(runner.run, runners[1].run, batch):
-            runners[threads] = runner
-
-    def lane(lanes: int) -> SessionRunner:
-        return runners.get(cpus // lanes, runners[1])
-
-    lanes, speed = layout.fastest({lanes: [lane(lanes).run] * lanes for lanes in splits}, batch)
-    alone = _fastest_alone(lane(lanes), lane(1), batch[:1])
+    ways = {shared.threads: [shared.run] * lanes}
+    share = max(1, cpus // lanes)
+    if share < cpus:
+        own = SessionRunner(file.open(share), sizes)
+        if layout.agree(own.run, shared.run, batch):
+            ways[share] = [own.run] * lanes
+    threads, speed = layout.fastest(ways, batch)
+    lane = shared if threads == cpus else own
     plan = Layout(
         lanes=lanes,
-        threads=lane(lanes).threads,
-        alone_threads=alone.threads,
+        threads=threads,
+        alone_threads=cpus,
         batch_sizes=sizes,
         pictures_per_s=round(speed, 1),
     )
-    return card, plan, (lane(lanes),) * lanes, alone
-
-
-def _fastest_alone(lane: SessionRunner, wide: SessionRunner, z: Latents) -> SessionRunner:
-    """Chooses the runner for a picture that is alone: that of a lane, or one with all threads."""
-    chosen, _ = layout.fastest({0: [lane.run], 1: [wide.run]}, z)
-    return (lane, wide)[chosen]
+    return card, plan, (lane,) * lanes, shared
 
 
 def _cuda(file: ModelFile, _: int, settings: Settings) -> Plan:

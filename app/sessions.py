@@ -1,5 +1,7 @@
 """Opens a model file with ONNX Runtime, on the execution provider that was asked for and no other."""
 
+import contextlib
+import ctypes
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +72,7 @@ class ModelFile:
                 f"are missing (install {PACKAGES[self.provider]!r}; for a GPU check nvidia-smi; in Docker, "
                 "--gpus all)"
             )
+        give_back_memory()
         return session
 
     def _provider_options(self, threads: int) -> dict[str, str]:
@@ -94,6 +97,12 @@ def _session_options(threads: int) -> ort.SessionOptions:
     # Threads that spin while they wait would take the cores from the threads that answer and encode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def give_back_memory() -> None:
+    """Hands the memory that loading took for a while back to the system, where the C library can (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def choose_provider(wanted: Provider) -> str:
