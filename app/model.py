@@ -103,23 +103,24 @@ def _processors(file: ModelFile, cpus: int, settings: Settings) -> Plan:
     """Plans for a provider that computes on the processor's cores.
 
     All lanes share one session, so that the weights are in memory once. It has all threads, which serves a
-    lone picture best. Under load, threads of one lane wait for each other; a second session with
-    a lane's own share of the threads is kept only if that is clearly faster.
+    lone picture best. Under load, threads of one lane wait for each other; a second session with a
+    lane's own share of the threads is kept only if that is clearly faster.
     """
     wide = file.open(cpus)
     card = read_card(wide)
     sizes = _find_sizes(SessionRunner(wide).run, file.provider, card, settings)
-    shared = SessionRunner(wide, sizes)
+    shared = lane = SessionRunner(wide, sizes)
     lanes = settings.lanes or cpus
     batch = layout.probe(sizes[-1], card.spec.z_dim)
-    ways = {shared.threads: [shared.run] * lanes}
+    ways = {cpus: [shared.run] * lanes}
     share = max(1, cpus // lanes)
-    if share < cpus:
-        own = SessionRunner(file.open(share), sizes)
-        if layout.agree(own.run, shared.run, batch):
-            ways[share] = [own.run] * lanes
+    # Where batches gain, a run has more to do between waits, and a second session has little to win.
+    if share < cpus and sizes[-1] == 1:
+        lane = SessionRunner(file.open(share), sizes)
+        if layout.agree(lane.run, shared.run, batch):
+            ways[share] = [lane.run] * lanes
     threads, speed = layout.fastest(ways, batch)
-    lane = shared if threads == cpus else own
+    lane = shared if threads == cpus else lane
     plan = Layout(
         lanes=lanes,
         threads=threads,
