@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from app import encode
@@ -10,16 +10,7 @@ from app.conditional import CachedRoute, answer_early
 from app.disconnect import until_gone
 from app.engine import Engine
 from app.headers import addressed
-from app.parameters import (
-    BINARY,
-    CacheControlDep,
-    EngineDep,
-    Format,
-    Method,
-    Seed,
-    SettingsDep,
-    TimeoutDep,
-)
+from app.parameters import BINARY, Call, CallDep, Format, Method, Seed
 from app.problems import NOT_MODIFIED, LimitError
 from app.runners import Latents, Pictures
 from models.contract import latent, latent_path
@@ -37,11 +28,7 @@ MEDIA_TYPES: dict[Format, str] = {"strip": "image/png", "apng": "image/apng", "w
     | {200: {"description": "The frames", "content": dict.fromkeys(MEDIA_TYPES.values(), BINARY)}},
 )
 async def interpolate(  # noqa: PLR0913, PLR0917 - each is a parameter of the address
-    request: Request,
-    engine: EngineDep,
-    settings: SettingsDep,
-    timeout_s: TimeoutDep,
-    cache_control: CacheControlDep,
+    call: CallDep,
     start: Annotated[Seed, Query(alias="from", description="Seed of the first frame.")],
     end: Annotated[Seed, Query(alias="to", description="Seed of the last frame.")],
     steps: Annotated[int, Query(ge=2, description="Number of frames, both ends included.")] = 8,
@@ -49,27 +36,28 @@ async def interpolate(  # noqa: PLR0913, PLR0917 - each is a parameter of the ad
     format: Annotated[Format, Query(description="Frames side by side, or an animation.")] = "strip",  # noqa: A002
 ) -> Response:
     """Grow the pictures on the path from one seed to another; the ends are those seeds' own pictures."""
-    if steps > settings.max_steps:
-        raise LimitError("steps", steps, settings.max_steps)
+    if steps > call.settings.max_steps:
+        raise LimitError("steps", steps, call.settings.max_steps)
     path = f"/interpolate?from={start}&to={end}&steps={steps}&method={method}&format={format}"
-    headers = addressed(engine, path, cache_control)
+    headers = addressed(call.engine, path, call.cache_control())
     headers |= {
         "content-type": MEDIA_TYPES[format],
         "seedling-seed": f"{start}, {end}",
         "seedling-count": str(steps),
     }
-    if (early := answer_early(request, headers)) is not None:
+    if (early := answer_early(call.request, headers)) is not None:
         return early
-    z_dim = engine.model.card.spec.z_dim
+    z_dim = call.engine.model.card.spec.z_dim
     z = latent_path(latent(start, z_dim), latent(end, z_dim), steps, method)
-    text = engine.describe(start) | {"To": str(end), "Method": method, "Count": str(steps)}
-    return Response(await until_gone(request, _grow(engine, z, timeout_s, format, text)), headers=headers)
+    text = call.engine.describe(start) | {"To": str(end), "Method": method, "Count": str(steps)}
+    content = await until_gone(call.request, _grow(call, z, format, text))
+    return Response(content, headers=headers)
 
 
-async def _grow(engine: Engine, z: Latents, timeout_s: float, kind: Format, text: dict[str, str]) -> bytes:
+async def _grow(call: Call, z: Latents, kind: Format, text: dict[str, str]) -> bytes:
     """Grows the frames and packs them."""
-    frames = await engine.pixels([row.tobytes() for row in z], timeout_s)
-    return await engine.pack(_pack, engine, frames, kind, text)
+    frames = await call.engine.pixels([row.tobytes() for row in z], call.timeout_s)
+    return await call.engine.pack(_pack, call.engine, frames, kind, text)
 
 
 def _pack(engine: Engine, frames: Pictures, kind: Format, text: dict[str, str]) -> bytes:

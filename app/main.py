@@ -1,6 +1,7 @@
 """The application: ``create_app`` for servers and tests, ``python -m app`` to run it."""
 
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncIterator
 from importlib.resources import files
@@ -37,6 +38,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         engine.start()
+        gc.collect()
+        gc.freeze()  # what is here stays: later collections need not look at it
         yield
         await engine.stop()
 
@@ -50,10 +53,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.engine = engine
     app.state.cache = AnswerCache(settings.cache_mb * 1_000_000)
     problems.install(app)
+    for prefix in ("", "/models/{edition}"):
+        for router in (images.addresses, interpolate.addresses):
+            app.include_router(router, prefix=prefix, responses=problems.RESPONSES)
     app.include_router(images.router, responses=problems.RESPONSES)
-    for router in (images.addresses, interpolate.addresses):
-        app.include_router(router, responses=problems.RESPONSES)
-        app.include_router(router, prefix="/models/{edition}", responses=problems.RESPONSES)
     app.include_router(operations.router)
 
     page = files("app").joinpath("index.html").read_text(encoding="utf-8")

@@ -111,7 +111,7 @@ def make_files(model: onnx.ModelProto) -> dict[str, onnx.ModelProto | str]:
     for kind in (*FORMS, "float16", "int8", "integer"):
         try:
             made[kind] = convert(model, form=kind) if kind in FORMS else convert(model, kind)
-        except (SeedlingError, ImportError) as error:
+        except SeedlingError as error:
             made[kind] = str(error)
     return made
 

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from export import files
 from export.files import ExportError
 from export.forms import FORMS, half
+from export.integer import to_integer
+from export.quantize import to_int8
 from models.contract import INPUT_NAME, OUTPUT_NAME, latents
 from training.cli import Parser, run_cli
 
@@ -138,20 +140,16 @@ def convert(
     z = latents(list(range(COMPARED, COMPARED + calibrate)), card.spec.z_dim)
     match arithmetic:
         case "float32":
-            new = FORMS[choose_form(model) if form == "auto" else form](model)
+            new, stored = FORMS[choose_form(model) if form == "auto" else form](model), card.precision
         case "float16":
-            new, card = half(model), dataclasses.replace(card, precision="float16")
+            new, stored = half(model), "float16"
         case "int8":
-            from export.quantize import to_int8  # noqa: PLC0415 - its tools take a second to load
-
-            new = to_int8(model, z)
+            new, stored = to_int8(model, z), "int8"
         case _:
-            from export.integer import to_integer  # noqa: PLC0415
-
-            new = to_integer(model, z)
+            new, stored = to_integer(model, z), "int8"
     converted = onnx.ModelProto()
     converted.CopyFrom(new)
-    card = dataclasses.replace(card, arithmetic=arithmetic)
+    card = dataclasses.replace(card, arithmetic=arithmetic, precision=stored)
     onnx.helper.set_model_props(converted, card.to_metadata())
     return converted
 

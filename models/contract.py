@@ -249,7 +249,7 @@ class ModelCard:
     weights_sha256: str
     """SHA-256 of the float32 weights that the file was made from, as hexadecimal."""
     precision: str
-    """How the file stores its weights: ``float32`` or ``float16``; ``arithmetic`` says how it computes."""
+    """How weights are stored: ``float32``, ``float16`` or ``int8``; ``arithmetic`` says how it computes."""
     arithmetic: str = "float32"
     """How the graph computes: ``float32``, ``float16``, ``int8`` or ``integer``."""
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)

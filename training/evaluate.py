@@ -1,103 +1,190 @@
-"""Measures the quality of a checkpoint: ``python -m training.evaluate RUN``.
+"""Measures the quality of a checkpoint or a model file: ``python -m training.evaluate MODEL``.
 
-The Fréchet distance between the features of generated pictures and of the training pictures. Lower is
-better; compare only figures of one extractor and the same numbers of pictures, which are in the name.
+Compares generated pictures with real ones in the features of a network. Each figure is named with the
+network and the numbers of pictures; compare figures of one name only. ``docs/metrics.md`` explains them.
 """
 
+import argparse
 import dataclasses
+import json
+import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from tqdm import tqdm
 
-from models.contract import SeedlingError, latents, to_uint8
-from models.dcgan import Generator
-from training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from models.contract import SeedlingError
+from training.checkpoint import load_checkpoint, save_checkpoint
 from training.cli import Parser, run_cli
-from training.data import default_cache, load_pictures
+from training.data import AVATARS, AVATARS_LICENSE, PictureSet, default_cache, load_pictures
+from training.feature_cache import kept_features
+from training.features import EXTRACTORS, open_extractor
+from training.grower import Grower, open_grower
+from training.held_out import fresh_avatars, unseen
+from training.intervals import GROUPS, Figure
+from training.measure import BATCH, Reference, measure_with_intervals, picture_batches
+from training.quality import RealFeatures
 
-BATCH = 50
+__all__ = ["BATCH", "main", "picture_batches"]
+
+HELD_OUT = 1000
+"""Held-out pictures, unless told otherwise: a median does not need more."""
+
+Figures = dict[str, Figure]
 
 
-def frechet_distance(
-    real: Iterator[Tensor], fake: Iterator[Tensor], extractor: nn.Module, side: int
-) -> float:
-    """Returns the Fréchet distance between two sets of pictures in an extractor's features.
+def build_parser() -> Parser:
+    """Returns the command line."""
+    parser = Parser(prog="python -m training.evaluate", description=__doc__)
+    add = parser.add_argument
+    add(
+        "model",
+        type=Path,
+        help="a checkpoint's folder, or a run's (its newest is taken), or a model file (.onnx)",
+    )
+    add("--data", help="pictures to compare with, as the trainer takes them; default: those of the training")
+    add("--count", type=int, help="real pictures to compare with; default: all")
+    add("--samples", type=int, default=10_000, help="pictures to generate; default 10000")
+    add(
+        "--held-out",
+        metavar="DATA",
+        help="real pictures that the model has not seen, for memorisation; default: fresh ones for avatars, "
+        "else none",
+    )
+    add("--held-out-count", type=int, default=HELD_OUT, help=f"most held-out pictures; default {HELD_OUT}")
+    add("--extractor", choices=EXTRACTORS, default=EXTRACTORS[0], help=f"default {EXTRACTORS[0]}")
+    add("--inception-weights", type=Path, metavar="FILE", help="weights of the extractor inception_v3")
+    add("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    add("--json", type=Path, metavar="FILE", help="write the figures with their intervals here too")
+    add(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        help="where drawn and fetched data and features are kept",
+    )
+    return parser
 
-    Args:
-        real: Batches of (N, 3, H, W) uint8.
-        fake: The like.
-        extractor: (N, 3, H, W) uint8 → (N, F) float; has ``num_features``.
-        side: H and W.
 
-    Source: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017), section 4.
+def check(args: argparse.Namespace) -> torch.device:
+    """Returns the device, if the command line asks for something that can be done.
+
+    Raises:
+        SeedlingError: If not; better now than after minutes of work.
     """
-    distance = FrechetInceptionDistance(extractor, input_img_size=(3, side, side))
-    for batches, are_real in ((real, True), (fake, False)):
-        for batch in batches:
-            distance.update(batch, real=are_real)
-    return float(distance.compute())
+    if args.samples < 2 * GROUPS:
+        raise SeedlingError(f"--samples must be at least {2 * GROUPS}, got {args.samples}")
+    if args.json and not args.json.absolute().parent.is_dir():
+        raise SeedlingError(f"--json {args.json}: there is no folder {args.json.parent}")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise SeedlingError("--device cuda: torch finds no CUDA device on this machine")
+    return torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def picture_batches(pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
-    """Yields (N, H, W, 3) uint8 pixels as batches of (N, 3, H, W) uint8."""
-    for first in tqdm(range(0, len(pixels), BATCH), "real", disable=None):
-        yield torch.from_numpy(pixels[first : first + BATCH]).permute(0, 3, 1, 2)
+def real_pictures(args: argparse.Namespace, grower: Grower) -> tuple[str, PictureSet]:
+    """Returns the pictures to compare with, and where they are from.
+
+    Raises:
+        SeedlingError: If nobody says where they are, or they are no longer what the model learned from.
+    """
+    source, count = args.data, args.count
+    if not source:
+        source = grower.data.get("source")
+        count = count or grower.data.get("count")
+    if not source and grower.data.get("license") == AVATARS_LICENSE:
+        source, count = AVATARS, count or grower.data.get("pictures")
+    if not source:
+        raise SeedlingError(
+            f"{grower.path} learned from {grower.data.get('name', 'unknown pictures')!r} and does not say "
+            "where they are: say so with --data"
+        )
+    pictures = load_pictures(source, resolution=grower.spec.img_resolution, cache=args.cache, count=count)
+    own = not (args.data or args.count) and "fingerprint" in grower.data
+    if own and grower.data["fingerprint"] != pictures.fingerprint:
+        raise SeedlingError(
+            f"{source} no longer holds the {grower.data['pictures']} pictures that {grower.path} learned "
+            "from; name what to compare with by --data"
+        )
+    return source, pictures
 
 
-def generated_batches(generator: Generator, count: int) -> Iterator[Tensor]:
-    """Yields the pictures of seeds 0…count-1 as batches of (N, 3, H, W) uint8."""
-    for first in tqdm(range(0, count, BATCH), "generated", disable=None):
-        z = latents(list(range(first, min(first + BATCH, count))), generator.spec.z_dim)
-        with torch.no_grad():
-            img = generator(torch.from_numpy(z))
-        yield torch.from_numpy(to_uint8(img.numpy()))
+def held_out_pictures(
+    args: argparse.Namespace, grower: Grower, source: str, real: PictureSet
+) -> NDArray[np.uint8] | None:
+    """Returns pictures like those compared with that the model has not seen, or None where there are none.
+
+    Raises:
+        SeedlingError: If they are too few.
+    """
+    side = grower.spec.img_resolution
+    if args.held_out:
+        found = load_pictures(args.held_out, resolution=side, cache=args.cache, count=args.held_out_count)
+        return unseen(found.pixels, real.pixels)
+    if source.casefold() != AVATARS:
+        return None
+    first = max(len(real.pixels), grower.data.get("pictures", 0))
+    return unseen(fresh_avatars(first, args.held_out_count, side), real.pixels)
+
+
+def note(grower: Grower, figures: Figures) -> None:
+    """Writes figures into the checkpoint, from where an export takes them."""
+    checkpoint = load_checkpoint(grower.path)
+    metrics = {
+        **checkpoint.metrics,
+        **{name: float(f"{figure.value:.5g}") for name, figure in figures.items()},
+    }
+    save_checkpoint(dataclasses.replace(checkpoint, metrics=metrics), grower.path)
+
+
+def describe(
+    args: argparse.Namespace, grower: Grower, reference: Reference, pictures: PictureSet
+) -> dict[str, Any]:
+    """Returns what was compared with what, for the JSON file."""
+    held_out = reference.real.held_out
+    return {
+        "model": str(grower.path),
+        "extractor": reference.extractor.identity,
+        "device": reference.device.type,
+        "samples": args.samples,
+        "data": {
+            "name": pictures.name,
+            "pictures": len(pictures.pixels),
+            "fingerprint": pictures.fingerprint,
+        },
+        "held_out": 0 if held_out is None else len(held_out),
+        "confidence": 0.95,
+    }
 
 
 def main() -> None:
-    """Measures, prints, and notes the figure in the checkpoint, from where an export takes it."""
-    parser = Parser(prog="python -m training.evaluate", description=__doc__)
-    parser.add_argument(
-        "checkpoint", type=Path, help="a checkpoint's folder, or a run's (its newest is taken)"
-    )
-    parser.add_argument("--data", help="pictures to compare with; default: those of the training")
-    parser.add_argument("--count", type=int, help="real pictures to compare with; default: all")
-    parser.add_argument("--samples", type=int, default=10_000, help="pictures to generate; default 10000")
-    parser.add_argument(
-        "--cache", type=Path, default=default_cache(), help="where drawn and fetched data are kept"
-    )
-    args = parser.parse_args()
-    if args.samples < 2:
-        raise SeedlingError(f"--samples must be at least 2, got {args.samples}")
+    """Measures, prints, and notes the figures in the checkpoint if they are against its own data."""
+    args = build_parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    device = check(args)
+    grower = open_grower(args.model, device)
+    extractor = open_extractor(args.extractor, args.inception_weights, device)
+    source, pictures = real_pictures(args, grower)
+    held_out = held_out_pictures(args, grower, source, pictures)
 
-    from training.features import EXTRACTOR, FeatureExtractor  # noqa: PLC0415 - after the arguments are known
+    def features(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        return kept_features(pixels, extractor, device, args.cache)
 
-    checkpoint = load_checkpoint(args.checkpoint)
-    generator = Generator(checkpoint.spec)
-    generator.load_state_dict(checkpoint.generator_state)
-    generator.eval()
-    source, side = args.data or checkpoint.data["source"], checkpoint.spec.img_resolution
-    count = args.count or (None if args.data else checkpoint.data.get("count"))
-    pictures = load_pictures(source, resolution=side, cache=args.cache, count=count)
-    distance = frechet_distance(
-        picture_batches(pictures.pixels), generated_batches(generator, args.samples), FeatureExtractor(), side
-    )
-    name = f"fd_{EXTRACTOR}_{args.samples}_of_{len(pictures.pixels)}"
-    sys.stdout.write(f"{name}: {distance:.1f}, against {pictures.name}\n")
-    if not args.data:
-        folder = (
-            args.checkpoint
-            if (args.checkpoint / "checkpoint.json").is_file()
-            else newest_checkpoint(args.checkpoint)
-        )
-        metrics = {**checkpoint.metrics, name: round(distance, 2)}
-        save_checkpoint(dataclasses.replace(checkpoint, metrics=metrics), folder)
+    real = RealFeatures(features(pictures.pixels), None if held_out is None else features(held_out))
+    reference = Reference(extractor=extractor, device=device, real=real)
+    figures = measure_with_intervals(grower.grow, reference, args.samples)
+    for name, (value, low, high) in figures.items():
+        sys.stdout.write(f"{name}: {value:.4g} (95 %: {low:.4g} to {high:.4g})\n")
+    sys.stdout.write(f"against {pictures.name}; what each figure says: docs/metrics.md\n")
+    if held_out is None:
+        sys.stdout.write("memorisation was not measured: that needs --held-out pictures\n")
+    if args.json:
+        described = describe(args, grower, reference, pictures)
+        described["metrics"] = {name: figure._asdict() for name, figure in figures.items()}
+        args.json.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    if grower.is_checkpoint and not args.data:
+        note(grower, figures)
 
 
 if __name__ == "__main__":
