@@ -68,13 +68,14 @@ def load(settings: Settings) -> Model:
     """
     provider = choose_provider(settings.provider)
     precision = choose_precision(settings.precision, provider)
-    file = ModelFile(_read(settings.model), provider, precision)
+    path = settings.model_file(provider)
+    file = ModelFile(_read(path), provider, precision)
     cpus = settings.cpus
     planner = _cuda if provider == "cuda" else _processors
     try:
         card, plan, runners, alone = planner(file, cpus, settings)
     except ModelFileError as error:
-        raise ModelFileError(f"the model file {settings.model} cannot be served: {error}") from error
+        raise ModelFileError(f"the model file {path} cannot be served: {error}") from error
     give_back_memory()
     grow = layout.in_batches(runners[0].run, min(PROBE_COUNT, plan.batch_sizes[-1]))
     return Model(
