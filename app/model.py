@@ -8,8 +8,9 @@ from typing import Any
 
 from app import layout
 from app.layout import Layout, Run
+from app.memory import give_back_memory, return_large_blocks
 from app.runners import CudaRunner, Pictures, Runner, SessionRunner
-from app.sessions import ModelFile, choose_precision, choose_provider, give_back_memory, read_card
+from app.sessions import ModelFile, choose_precision, choose_provider, read_card
 from app.settings import Settings
 from models.contract import ModelCard, ModelFileError
 
@@ -66,6 +67,7 @@ def load(settings: Settings) -> Model:
         ModelFileError: If the file is missing, is not ONNX, or does not keep the contract.
         ProviderError: If the provider or the precision that was asked for cannot be had.
     """
+    return_large_blocks()
     provider = choose_provider(settings.provider)
     precision = choose_precision(settings.precision, provider)
     path = settings.model_file(provider)

@@ -1,12 +1,11 @@
 """Opens a model file with ONNX Runtime, on the execution provider that was asked for and no other."""
 
-import contextlib
-import ctypes
 from dataclasses import dataclass
 from typing import Any
 
 import onnxruntime as ort
 
+from app.memory import give_back_memory
 from app.settings import Precision, Provider
 from models.contract import INPUT_NAME, OUTPUT_NAME, ModelCard, ModelFileError, SeedlingError
 
@@ -97,12 +96,6 @@ def _session_options(threads: int) -> ort.SessionOptions:
     # Threads that spin while they wait would take the cores from the threads that answer and encode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
-
-
-def give_back_memory() -> None:
-    """Hands the memory that loading took for a while back to the system, where the C library can (glibc)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def choose_provider(wanted: Provider) -> str:

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     """Most pictures that wait or are being grown; a request beyond that gets 429."""
     timeout_ms: int = Field(default=10_000, ge=1)
     """Longest that a request may wait for its pictures, in milliseconds; X-Timeout-Ms may ask for less."""
-    cache_mb: int = Field(default=64, ge=0)
+    cache_mb: int = Field(default=32, ge=0)
     """Memory for answers that may be asked for again, in MB; 0 keeps none."""
     png: Effort = "fast"
     """How PNGs are packed: fast, or small for storage at many times the time."""
