@@ -33,6 +33,9 @@ class FairQueue(Generic[T]):
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._served = 0
+        self._ahead: dict[
+            int, int
+        ] = {}  # what was counted since the queue last changed: refusals come in floods
         self._closed = False
         self.waiting = 0
         """Pictures that wait."""
@@ -51,6 +54,7 @@ class FairQueue(Generic[T]):
                 self.waiting += item.state == "new"
                 item.turn, item.state = turn, "waiting"
                 heapq.heappush(self._heap, (turn, next(self._order), item))
+            self._ahead.clear()
             self._changed.notify(len(items))
 
     def drop(self, item: T) -> bool:
@@ -60,6 +64,7 @@ class FairQueue(Generic[T]):
                 return False
             item.state = "gone"
             self.waiting -= 1
+            self._ahead.clear()
             return True
 
     def take(self, limit: int) -> list[T]:
@@ -79,6 +84,7 @@ class FairQueue(Generic[T]):
                 item.state = "gone"
                 self.waiting -= 1
                 batch.append(item)
+            self._ahead.clear()
             self._served += len(batch)
             self.taken += len(batch)
             if not self.waiting:
@@ -94,7 +100,9 @@ class FairQueue(Generic[T]):
         """Returns how many pictures would be served before the last of a new request for ``count``."""
         with self._changed:
             last = self._served + count - 1
-            return self.taken + sum(turn <= last and _live(item, turn) for turn, _, item in self._heap)
+            if last not in self._ahead:
+                self._ahead[last] = sum(turn <= last and _live(item, turn) for turn, _, item in self._heap)
+            return self.taken + self._ahead[last]
 
     def close(self) -> None:
         """Wakes every thread that waits; ``take`` returns what is left, then nothing."""

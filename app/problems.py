@@ -74,12 +74,12 @@ class LimitError(Exception):
 
 def install(app: FastAPI) -> None:
     """Makes every error of an application a problem document."""
+    # Coroutines all, for Starlette would run plain functions in threads, which costs more than they do.
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(LimitError, lambda _, error: _respond(422, str(error)))
+    app.add_exception_handler(LimitError, _limit)
     app.add_exception_handler(OverloadError, _overload)
-    app.add_exception_handler(EngineStoppedError, lambda _, error: _respond(503, str(error)))
-    # Nobody reads this; 499 is what nginx logs for it.
-    app.add_exception_handler(ClientGoneError, lambda *_: Response(status_code=499))
+    app.add_exception_handler(EngineStoppedError, _stopped)
+    app.add_exception_handler(ClientGoneError, _gone)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -89,12 +89,24 @@ def _respond(status: int, detail: str, headers: Mapping[str, str] | None = None)
     return JSONResponse(problem.model_dump(), status, headers=headers, media_type="application/problem+json")
 
 
-def _overload(_: Request, error: Exception) -> JSONResponse:
+async def _limit(_: Request, error: Exception) -> JSONResponse:
+    return _respond(422, str(error))
+
+
+async def _stopped(_: Request, error: Exception) -> JSONResponse:
+    return _respond(503, str(error))
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it; 499 is what nginx logs for it
+
+
+async def _overload(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OverloadError)
     return _respond(429, str(error), {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
 
 
-def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     return _respond(422, "; ".join(_describe(item) for item in error.errors()))
 
@@ -112,11 +124,11 @@ def _describe(item: dict[str, Any]) -> str:
     return f"{place}: {message}, got {got if len(got) <= GOT_MAX else got[:GOT_MAX] + '…'}"
 
 
-def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return _respond(error.status_code, str(error.detail), error.headers)
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _respond(500, "the service failed at this request; its log says why")

@@ -4,10 +4,11 @@
 one run, so their ratios count, not their absolute figures. Without torch: ``--fd`` needs it.
 """
 
-import argparse
 import json
+import math
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,7 @@ from export import files
 from export.convert import Cost, convert
 from export.forms import FORMS
 from models.contract import INPUT_NAME, OUTPUT_NAME, SeedlingError, latents
+from training.cli import Parser, run_cli
 
 SHIPPED = Path(__file__).parents[1] / "models" / "pretrained" / "avatars" / "avatars.onnx"
 
@@ -37,6 +39,8 @@ SAME_BYTES = 32
 
 SIZES = (1, 4, 16)
 """Batch sizes that are measured."""
+
+KINDS = (*FORMS, "float16", "int8", "integer")
 
 CPU, OPENVINO, CUDA = "CPUExecutionProvider", "OpenVINOExecutionProvider", "CUDAExecutionProvider"
 
@@ -68,7 +72,7 @@ def cuda(_: int) -> dict[str, str]:
 
 
 PROVIDERS: dict[str, tuple[str, Options, tuple[str, ...]]] = {
-    "cpu": (CPU, lambda _: {}, (*FORMS, "float16", "int8", "integer")),
+    "cpu": (CPU, lambda _: {}, KINDS),
     "openvino f32": (OPENVINO, openvino("f32"), ("transposed", "phases", "winograd", "int8")),
     "openvino bf16": (OPENVINO, openvino("bf16"), ("transposed", "subpixel", "phases", "winograd")),
     "cuda": (CUDA, cuda, ("transposed", "phases", "winograd", "float16")),
@@ -96,8 +100,11 @@ class Row:
     """Why it was not measured."""
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the figures."""
-        return {key: value for key, value in asdict(self).items() if key != "pictures"}
+        """Returns the figures; JSON has no infinity, so equal pictures have no PSNR."""
+        figures = {key: value for key, value in asdict(self).items() if key != "pictures"}
+        if self.cost and math.isinf(self.cost.psnr):
+            figures["cost"]["psnr"] = None
+        return figures
 
 
 def available_threads() -> int:
@@ -105,10 +112,10 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_files(model: onnx.ModelProto) -> dict[str, onnx.ModelProto | str]:
-    """Returns the model in every form and arithmetic, or why it cannot be had, by kind."""
-    made: dict[str, onnx.ModelProto | str] = {}
-    for kind in (*FORMS, "float16", "int8", "integer"):
+def make_files(model: onnx.ModelProto, kinds: set[str]) -> dict[str, onnx.ModelProto | str]:
+    """Returns the model in several forms and arithmetics, or why it cannot be had, by kind."""
+    made: dict[str, onnx.ModelProto | str] = {"transposed": model}
+    for kind in kinds:
         try:
             made[kind] = convert(model, form=kind) if kind in FORMS else convert(model, kind)
         except SeedlingError as error:
@@ -123,6 +130,8 @@ def open_session(model: onnx.ModelProto, provider: str, threads: int) -> ort.Inf
         SeedlingError: If ONNX Runtime fell back.
     """
     name, options_for, _ = PROVIDERS[provider]
+    if name == CUDA and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
@@ -216,6 +225,8 @@ def plan(made: dict[str, onnx.ModelProto | str]) -> list[Row]:
     for provider, (name, _, kinds) in PROVIDERS.items():
         here = name in ort.get_available_providers()
         for kind in kinds:
+            if kind not in made:
+                continue
             model = made[kind]
             problem = model if isinstance(model, str) else "" if here else f"needs {PACKAGES[name]}"
             rows.append(Row(kind=kind, provider=provider, problem=problem))
@@ -250,7 +261,7 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.forms", description=__doc__)
+    parser = Parser(prog="python -m bench.forms", description=__doc__)
     parser.add_argument("model", nargs="?", type=Path, default=SHIPPED, help="default: the shipped model")
     parser.add_argument("--only", help="providers and kinds of file to measure, separated by commas")
     parser.add_argument("--seconds", type=float, default=1.0, help="measuring time a figure; default 1")
@@ -264,10 +275,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     args = parser.parse_args()
     model, _ = files.read(args.model)
-    made = make_files(model)
     wanted = set(args.only.split(",") if args.only else ())
-    providers, kinds = wanted & set(PROVIDERS) or set(PROVIDERS), wanted & set(made) or set(made)
-    rows = [row for row in plan(made) if row.provider in providers and row.kind in kinds]
+    if unknown := wanted - set(PROVIDERS) - set(KINDS):
+        known = ", ".join([*PROVIDERS, *KINDS])
+        raise SeedlingError(f"--only knows {known}; got {', '.join(sorted(unknown))}")
+    providers = wanted & set(PROVIDERS) or set(PROVIDERS)
+    made = make_files(model, wanted & set(KINDS) or set(KINDS))
+    rows = [row for row in plan(made) if row.provider in providers]
     ready = [row for row in rows if not row.problem]
     usable = {kind: file for kind, file in made.items() if not isinstance(file, str)}
     fill(ready, usable, args.seconds)
@@ -280,4 +294,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_cli(main))

@@ -1,5 +1,10 @@
 """Forms of the graph: each draws what the transposed convolutions draw, on every map size there is."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -172,3 +177,31 @@ def test_layers_without_bias_have_forms_too(model: onnx.ModelProto) -> None:
     z = latents([1, 2], SPEC.z_dim)
     for form in FORMS.values():
         assert np.abs(draw(form(bare), z).astype(int) - draw(bare, z)).max() <= 1
+
+
+def run_bench(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "bench.forms", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_bench_prints_a_table_and_writes_its_figures(toy_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "forms.json"
+    done = run_bench(toy_model, "--only", "cpu,cuda,winograd", "--seconds", 0.01, "--json", out)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["rows"]
+    assert [(row["kind"], row["provider"], bool(row["problem"])) for row in rows] == [
+        ("transposed", "cpu", False),
+        ("winograd", "cpu", False),
+        ("transposed", "cuda", True),
+        ("winograd", "cuda", True),
+    ]
+    assert [row["cost"]["largest"] <= 1 and row["same_bytes"] for row in rows[:2]] == [True, True]
+    assert all(speed > 0 for speed in rows[1]["speed"].values())
+    assert len(done.stdout.splitlines()) == 2 + len(rows)
+    assert "| cuda | winograd | not measured: needs onnxruntime-gpu" in done.stdout
+
+
+def test_the_bench_refuses_what_it_does_not_know(toy_model: Path) -> None:
+    done = run_bench(toy_model, "--only", "tpu")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "got tpu" in done.stderr
