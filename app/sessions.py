@@ -1,5 +1,6 @@
 """Opens a model file with ONNX Runtime, on the execution provider that was asked for and no other."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,10 @@ PACKAGES = {"cuda": "onnxruntime-gpu[cuda,cudnn]", "openvino": "onnxruntime-open
 PRECISIONS: dict[str, dict[str, dict[str, str]]] = {
     "cpu": {"float32": {}},
     "cuda": {"float32": {"use_tf32": "0"}, "tf32": {"use_tf32": "1"}},
-    "openvino": {"float32": {"precision": "FP32"}, "bfloat16": {"precision": "BF16"}},
+    "openvino": {
+        "float32": {"INFERENCE_PRECISION_HINT": "f32"},
+        "bfloat16": {"INFERENCE_PRECISION_HINT": "bf16"},
+    },
 }
 """For each provider, the arithmetic that it can be told to use on a float32 graph, and how."""
 
@@ -85,7 +89,9 @@ class ModelFile:
                     "enable_cuda_graph": "1",
                 }
             case "openvino":
-                options |= {"device_type": "CPU", "num_of_threads": str(threads)}
+                # OpenVINO's own settings; the provider's option "precision" knows no bf16 on a processor.
+                hints = options | {"INFERENCE_NUM_THREADS": str(threads)}
+                options = {"device_type": "CPU", "load_config": json.dumps({"CPU": hints})}
         return options
 
 
