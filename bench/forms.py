@@ -276,10 +276,12 @@ def main() -> None:
     args = parser.parse_args()
     model, _ = files.read(args.model)
     wanted = set(args.only.split(",") if args.only else ())
-    if unknown := wanted - set(PROVIDERS) - set(KINDS):
-        known = ", ".join([*PROVIDERS, *KINDS])
+    groups = {name.split()[0] for name in PROVIDERS}
+    if unknown := wanted - set(PROVIDERS) - groups - set(KINDS):
+        known = ", ".join([*PROVIDERS, *sorted(groups - set(PROVIDERS)), *KINDS])
         raise SeedlingError(f"--only knows {known}; got {', '.join(sorted(unknown))}")
-    providers = wanted & set(PROVIDERS) or set(PROVIDERS)
+    named = {name for name in PROVIDERS if {name, name.split()[0]} & wanted}
+    providers = named or set(PROVIDERS)
     made = make_files(model, wanted & set(KINDS) or set(KINDS))
     rows = [row for row in plan(made) if row.provider in providers]
     ready = [row for row in rows if not row.problem]

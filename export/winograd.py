@@ -7,7 +7,7 @@ products go through another.
 
 Maps are rows of channels, in whatever order they were computed; one Gather picks the rows of the next
 layer's tiles, so pixel shuffle, padding and cutting off are numbers in its list of indices. The
-kernels' matrices are applied when the file is loaded, not stored: it is as long as the original.
+kernels' matrices are applied when the file is loaded, not stored: it is 1 % longer than the original.
 
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2015), section 4.
 """

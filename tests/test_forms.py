@@ -186,19 +186,21 @@ def run_bench(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 def test_the_bench_prints_a_table_and_writes_its_figures(toy_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "forms.json"
-    done = run_bench(toy_model, "--only", "cpu,cuda,winograd", "--seconds", 0.01, "--json", out)
+    done = run_bench(toy_model, "--only", "cpu,openvino,winograd", "--seconds", 0.01, "--json", out)
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text())["rows"]
     assert [(row["kind"], row["provider"], bool(row["problem"])) for row in rows] == [
         ("transposed", "cpu", False),
         ("winograd", "cpu", False),
-        ("transposed", "cuda", True),
-        ("winograd", "cuda", True),
+        ("transposed", "openvino f32", True),
+        ("winograd", "openvino f32", True),
+        ("transposed", "openvino bf16", True),
+        ("winograd", "openvino bf16", True),
     ]
     assert [row["cost"]["largest"] <= 1 and row["same_bytes"] for row in rows[:2]] == [True, True]
     assert all(speed > 0 for speed in rows[1]["speed"].values())
     assert len(done.stdout.splitlines()) == 2 + len(rows)
-    assert "| cuda | winograd | not measured: needs onnxruntime-gpu" in done.stdout
+    assert "| openvino f32 | winograd | not measured: needs onnxruntime-openvino" in done.stdout
 
 
 def test_the_bench_refuses_what_it_does_not_know(toy_model: Path) -> None:
