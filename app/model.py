@@ -70,7 +70,7 @@ def load(settings: Settings) -> Model:
     return_large_blocks()
     provider = choose_provider(settings.provider)
     precision = choose_precision(settings.precision, provider)
-    path = settings.model_file(provider)
+    path = settings.model
     file = ModelFile(_read(path), provider, precision)
     cpus = settings.cpus
     planner = _cuda if provider == "cuda" else _processors

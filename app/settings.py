@@ -13,9 +13,6 @@ from app.png import Effort
 SHIPPED_MODEL = Path(models.__file__).parent / "pretrained" / "avatars" / "avatars.onnx"
 """The model that ships, as the export writes it: for every provider, and to convert."""
 
-SHIPPED_FORMS = {"cpu": SHIPPED_MODEL.with_name("avatars-winograd.onnx")}
-"""The same model in the form that is fastest on a provider."""
-
 Provider = Literal["auto", "cpu", "cuda", "openvino"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 
@@ -65,10 +62,6 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
-
-    def model_file(self, provider: str) -> Path:
-        """Returns the file to load on a provider: the shipped model's has other forms beside it."""
-        return SHIPPED_FORMS.get(provider, self.model) if self.model == SHIPPED_MODEL else self.model
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.settings import SHIPPED_FORMS
+from app.settings import SHIPPED_MODEL
 from bench import report
 from bench.load import LoadError, Requests, Result, measure, percentile, require_wrk
 from bench.probe import probing
@@ -187,7 +187,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.overload", description=(__doc__ or "").split("\n")[0]
     )
-    model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_FORMS["cpu"]))
+    model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_MODEL))
     parser.add_argument("--model", type=Path, default=model, help="model file (%(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (%(default)s)")
     parser.add_argument("--factor", type=float, default=10.0, help="times the most it can do (%(default)s)")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.settings import SHIPPED_FORMS
+from app.settings import SHIPPED_MODEL
 from bench import cached, report
 from bench.load import LoadError, measure, require_wrk
 from bench.measured import (
@@ -132,7 +132,7 @@ def peers_named(text: str) -> list[Peer]:
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.serve", description=(__doc__ or "").split("\n")[0])
-    model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_FORMS["cpu"]))
+    model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_MODEL))
     parser.add_argument("--model", type=Path, default=model, help="model file (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="slices of each load (%(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a slice (%(default)s)")

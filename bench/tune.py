@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.cpus import available_cpus
-from app.settings import SHIPPED_FORMS
+from app.settings import SHIPPED_MODEL
 from bench.raw import Plan, RawEngine
 
 Z_DIM = 100
@@ -72,7 +72,7 @@ def measure(model: Path, way: Way, seconds: float) -> tuple[float, float]:
 def main() -> None:
     """Prints a table, the fastest way first."""
     parser = argparse.ArgumentParser(prog="python -m bench.tune", description=__doc__)
-    parser.add_argument("model", nargs="?", type=Path, default=SHIPPED_FORMS["cpu"])
+    parser.add_argument("model", nargs="?", type=Path, default=SHIPPED_MODEL)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each way")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])

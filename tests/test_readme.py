@@ -12,13 +12,11 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import onnx
 import pytest
 from conftest import StartService
 from PIL import Image
 
-from app.settings import SHIPPED_FORMS, SHIPPED_MODEL, Settings
-from export.forms import FORMS
+from app.settings import SHIPPED_MODEL, Settings
 from models.contract import resolve_seed
 
 README = Path("README.md").read_text(encoding="utf-8")
@@ -110,7 +108,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 def test_the_shipped_model_is_small_enough() -> None:
-    assert all(path.stat().st_size <= 30_000_000 for path in (SHIPPED_MODEL, *SHIPPED_FORMS.values()))
+    assert SHIPPED_MODEL.stat().st_size <= 30_000_000
 
 
 def test_the_sheet_shows_what_the_shipped_model_grows(shipped: httpx.Client) -> None:
@@ -121,14 +119,6 @@ def test_the_sheet_shows_what_the_shipped_model_grows(shipped: httpx.Client) -> 
     with Image.open(io.BytesIO(answer.content)) as img:
         found = np.asarray(img.convert("RGB"))
     assert np.abs(found - wanted).max() <= 1
-
-
-def test_the_forms_of_the_shipped_model_are_what_the_command_makes_of_it() -> None:
-    source = onnx.load(SHIPPED_MODEL)
-    [form] = SHIPPED_FORMS.values()
-    made, shipped = FORMS["winograd"](source), onnx.load(form)
-    assert made.graph == shipped.graph
-    assert made.metadata_props == source.metadata_props
 
 
 def test_the_card_tells_the_hash_of_the_file_beside_it(shipped: httpx.Client) -> None:
