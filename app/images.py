@@ -9,13 +9,13 @@ from fastapi import APIRouter, Header, HTTPException, Path
 from fastapi.responses import Response
 
 from app import encode
+from app.call import CallDep
 from app.conditional import CachedRoute, answer_early
 from app.disconnect import until_gone
 from app.engine import Engine
 from app.headers import addressed, describe_model
 from app.parameters import (
     BINARY,
-    CallDep,
     GenerateRequest,
     GenerateResponse,
     Seed,

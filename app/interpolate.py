@@ -6,11 +6,12 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from app import encode
+from app.call import Call, CallDep
 from app.conditional import CachedRoute, answer_early
 from app.disconnect import until_gone
 from app.engine import Engine
 from app.headers import addressed
-from app.parameters import BINARY, Call, CallDep, Format, Method, Seed
+from app.parameters import BINARY, Format, Method, Seed
 from app.problems import NOT_MODIFIED, LimitError
 from app.runners import Latents, Pictures
 from models.contract import latent, latent_path

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from app.parameters import EngineDep
+from app.call import EngineDep
 
 router = APIRouter(tags=["operations"])
 
