@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from export import files
 from export.convert import Cost, convert
 from export.forms import FORMS
+from export.original import original
 from models.contract import INPUT_NAME, OUTPUT_NAME, SeedlingError, latents
 from training.cli import Parser, run_cli
 
@@ -274,7 +275,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     args = parser.parse_args()
-    model, _ = files.read(args.model)
+    model = original(files.read(args.model)[0])
     wanted = set(args.only.split(",") if args.only else ())
     groups = {name.split()[0] for name in PROVIDERS}
     if unknown := wanted - set(PROVIDERS) - groups - set(KINDS):

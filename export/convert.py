@@ -20,6 +20,7 @@ from export import files
 from export.files import ExportError
 from export.forms import FORMS, half
 from export.integer import to_integer
+from export.original import original
 from export.quantize import to_int8
 from models.contract import INPUT_NAME, OUTPUT_NAME, latents
 from training.cli import Parser, run_cli
@@ -190,7 +191,7 @@ def main() -> None:
     if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
         raise ExportError(f"{args.out} is the source itself: keep it, only the original can be converted")
     source, _ = files.read(args.source)
-    model = convert(source, args.precision, args.form, args.calibrate)
+    model = convert(original(source), args.precision, args.form, args.calibrate)
     cost = compare(model, source)
     if args.precision == "float32" and cost.largest > MAX_LEVELS:
         raise ExportError(f"pictures differ from the source's by {cost}; nothing was written")

@@ -3,6 +3,7 @@
 Without torch: whoever has a model file can convert it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,38 +75,51 @@ def read_chain(model: onnx.ModelProto) -> Chain:
     Raises:
         ModelFileError: If its graph is another; a converted file's is.
     """
-    constants, nodes = _split_constants(model)
+    constants, nodes = split_constants(model)
     if not nodes or nodes[0].op_type != "Reshape" or nodes[0].input[0] != INPUT_NAME:
-        raise _other_graph(nodes[0] if nodes else None, "a Reshape of the latents")
+        raise other_graph(nodes[0] if nodes else None, "a Reshape of the latents")
     layers: list[Layer] = []
     value, rest = nodes[0].output[0], nodes[1:]
     while rest and rest[0].op_type == "ConvTranspose" and rest[0].input[0] == value:
         node, relu = rest[0], len(rest) > 1 and rest[1].op_type == "Relu"
-        layers.append(_read_layer(node, constants, relu=relu, first=not layers))
+        layers.append(read_layer(node, constants, relu=relu, first=not layers))
         value, rest = rest[relu].output[0], rest[1 + relu :]
     if len(layers) < 2:
-        raise _other_graph(rest[0] if rest else None, "ConvTranspose")
+        raise other_graph(rest[0] if rest else None, "ConvTranspose")
     if any(node.op_type == "ConvTranspose" for node in rest):
-        raise _other_graph(rest[0], "ConvTranspose or Relu")
-    used = {name for node in rest for name in node.input}
-    tail_constants = tuple(tensor for tensor in model.graph.initializer if tensor.name in used)
-    return Chain(tuple(layers), tuple(rest), value, tail_constants)
+        raise other_graph(rest[0], "ConvTranspose or Relu")
+    return make_chain(model, layers, rest, value)
 
 
-def _split_constants(model: onnx.ModelProto) -> tuple[dict[str, NDArray[Any]], list[NodeProto]]:
-    """Returns the constants by name, those that are widened from float16 too, and the other nodes."""
+def make_chain(model: onnx.ModelProto, layers: Iterable[Layer], tail: list[NodeProto], value: str) -> Chain:
+    """Returns a chain whose tail begins at the last layer's output, with the constants that it takes."""
+    used = {name for node in tail for name in node.input}
+    constants = tuple(tensor for tensor in model.graph.initializer if tensor.name in used)
+    return Chain(tuple(layers), tuple(tail), value, constants)
+
+
+def split_constants(model: onnx.ModelProto) -> tuple[dict[str, NDArray[Any]], list[NodeProto]]:
+    """Returns the constants by name, those that are widened from float16 too, and the other nodes.
+
+    What is widened is there under both names, with its values as they compute.
+    """
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = []
     for node in model.graph.node:
         if node.op_type == "Cast" and node.input[0] in constants:
             wide = helper.tensor_dtype_to_np_dtype(_attributes(node)["to"])
-            constants[node.output[0]] = constants[node.input[0]].astype(wide)
+            constants[node.input[0]] = constants[node.output[0]] = constants[node.input[0]].astype(wide)
         else:
             nodes.append(node)
     return constants, nodes
 
 
-def _read_layer(node: NodeProto, constants: dict[str, NDArray[Any]], *, relu: bool, first: bool) -> Layer:
+def read_layer(node: NodeProto, constants: dict[str, NDArray[Any]], *, relu: bool, first: bool) -> Layer:
+    """Reads one transposed convolution.
+
+    Raises:
+        ModelFileError: If it is not of kernel 4, or its strides and padding are not the layer's.
+    """
     weight = constants.get(node.input[1], np.empty(0))
     bias = constants.get(node.input[2]) if len(node.input) > 2 else None
     found = _attributes(node)
@@ -118,7 +132,7 @@ def _read_layer(node: NodeProto, constants: dict[str, NDArray[Any]], *, relu: bo
         or weight.shape[2:] != (KERNEL, KERNEL)
         or any(found.get(key, value) != value for key, value in wanted.items())
     ):
-        raise _other_graph(node, f"float32, kernel 4, strides {wanted['strides']}, pads {wanted['pads']}")
+        raise other_graph(node, f"float32, kernel 4, strides {wanted['strides']}, pads {wanted['pads']}")
     return Layer(weight, bias, relu, first)
 
 
@@ -126,7 +140,8 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
-def _other_graph(node: NodeProto | None, wanted: str) -> ModelFileError:
+def other_graph(node: NodeProto | None, wanted: str) -> ModelFileError:
+    """Returns the error of a graph that is another: what was found, if anything, and what was expected."""
     found = f"{node.op_type} {node.name!r}" if node else "no more nodes"
     return ModelFileError(
         f"its graph is not as the export writes it: found {found}, expected {wanted}; "
@@ -144,14 +159,17 @@ class Writer:
     def _name(self, stem: str) -> str:
         return f"{stem}.{len(self.nodes) + len(self.constants)}"  # a dot: no name of the exporter's own
 
-    def constant(self, array: NDArray[Any]) -> str:
-        """Adds a constant; a large one is stored as float16 and widened where that loses nothing."""
+    def constant(self, array: NDArray[Any], name: str = "") -> str:
+        """Adds a constant, by a name if it is to be found again.
+
+        A large one is stored as float16 and widened where that loses nothing.
+        """
         array = np.ascontiguousarray(array)
         half = array.astype(np.float16) if array.dtype == np.float32 and array.size >= HALF_FROM else None
         if half is None or not np.array_equal(half.astype(np.float32), array):
-            self.constants.append(numpy_helper.from_array(array, self._name("constant")))
+            self.constants.append(numpy_helper.from_array(array, name or self._name("constant")))
             return str(self.constants[-1].name)
-        self.constants.append(numpy_helper.from_array(half, self._name("half")))
+        self.constants.append(numpy_helper.from_array(half, name or self._name("half")))
         return self.add("Cast", self.constants[-1].name, to=TensorProto.FLOAT)
 
     def shape(self, *sizes: int) -> str:

@@ -46,6 +46,9 @@ def _matrix(*rows: list[float]) -> NDArray[np.float32]:
     return np.array(rows, np.float32)
 
 
+AROUND_A_CORNER = [(1 - row, 1 - column) for row, column in PHASES]
+"""The parities of the outputs around a corner of the input's pixels: the first is odd."""
+
 F2 = Algorithm(
     _matrix([1, -1, 0], [0, 1, 0], [0, -1, 1]),
     _matrix([1, 0], [1, 1], [0, 1]),
@@ -97,8 +100,9 @@ def winograd(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     chain, writer = read_chain(model), Writer()
     value = _project(writer, chain.layers[0])
-    for layer in chain.layers[1:-1]:
-        value = (_separate if value.side <= SMALL_SIDE else _shared)(writer, value, layer)
+    for k, layer in enumerate(chain.layers[1:-1], 1):
+        write = _separate if value.side <= SMALL_SIDE else _shared
+        value = write(writer, value, layer, f"layer.{k}")
     last = chain.layers[-1]
     pixels = writer.add("Gather", value.value, writer.constant(value.rows.ravel()), axis=0)
     planes = writer.add("Transpose", pixels, perm=[1, 2, 0])
@@ -115,8 +119,8 @@ def _project(writer: Writer, layer: Layer) -> Map:
     value = writer.add(
         "Gemm",
         INPUT_NAME,
-        writer.constant(np.pad(weight, ((0, 0), (0, channels)))),
-        writer.constant(np.pad(bias, (0, channels))),
+        writer.constant(np.pad(weight, ((0, 0), (0, channels))), "layer.0.weight"),
+        writer.constant(np.pad(bias, (0, channels)), "layer.0.bias"),
     )
     value = writer.add("Relu", value) if layer.relu else value
     value = writer.add("Reshape", value, writer.shape(-1, positions + 1, channels))
@@ -124,16 +128,16 @@ def _project(writer: Writer, layer: Layer) -> Map:
     return Map(value, np.arange(positions).reshape(KERNEL, KERNEL), positions)
 
 
-def _separate(writer: Writer, source: Map, layer: Layer) -> Map:
+def _separate(writer: Writer, source: Map, layer: Layer, name: str) -> Map:
     """Writes a layer as F(2×2, 2×2) for each parity: 9 products for 16, windows shared by the parities."""
     tiles = source.side // 2
     data = [np.pad(F2.data, ((0, 0), (parity, 1 - parity))) for parity in (0, 1)]
     formula = Formula(
         np.concatenate([np.kron(data[row], data[column]) for row, column in PHASES]),
-        [_kernels(writer, layer, F2, [phase]) for phase in PHASES],
+        [_kernels(writer, layer, F2, [phase], f"{name}.weight.{k}") for k, phase in enumerate(PHASES)],
         np.kron(np.eye(len(PHASES), dtype=np.float32), np.kron(F2.output, F2.output)),
     )
-    value = _multiply(writer, _windows(writer, source, 2, tiles), formula, layer)
+    value = _multiply(writer, _windows(writer, source, 2, tiles), formula, layer, name)
     count, zero = tiles**2, len(formula.output) * tiles**2
     value = writer.add("Reshape", value, writer.shape(zero + count, -1, layer.channels[1]))
     position, parity = np.divmod(np.arange(2 * source.side), 2)
@@ -142,16 +146,15 @@ def _separate(writer: Writer, source: Map, layer: Layer) -> Map:
     return Map(value, rows, zero)
 
 
-def _shared(writer: Writer, source: Map, layer: Layer) -> Map:
+def _shared(writer: Writer, source: Map, layer: Layer, name: str) -> Map:
     """Writes a layer as F(3×3, 2×2) of 4·C_out channels on the padded map: 16 products for 36."""
     tiles = -(-(source.side + 1) // 3)
     formula = Formula(
         np.kron(F3.data, F3.data),
-        # Around a corner of the input's pixels the first output is odd.
-        [_kernels(writer, layer, F3, [(1 - row, 1 - column) for row, column in PHASES])],
+        [_kernels(writer, layer, F3, AROUND_A_CORNER, f"{name}.weight")],
         np.kron(F3.output, F3.output),
     )
-    value = _multiply(writer, _windows(writer, source, 3, tiles), formula, layer)
+    value = _multiply(writer, _windows(writer, source, 3, tiles), formula, layer, name)
     count, zero = tiles**2, len(formula.output) * tiles**2
     value = writer.add("Reshape", value, writer.shape(zero + count, -1, 4, layer.channels[1]))
     value = writer.add("Transpose", value, perm=[0, 2, 1, 3])
@@ -177,19 +180,21 @@ def _windows(writer: Writer, source: Map, step: int, tiles: int) -> str:
     return writer.add("Reshape", value, writer.shape(WINDOW * WINDOW, -1))
 
 
-def _kernels(writer: Writer, layer: Layer, algorithm: Algorithm, phases: list[tuple[int, int]]) -> list[str]:
+def _kernels(
+    writer: Writer, layer: Layer, algorithm: Algorithm, phases: list[tuple[int, int]], name: str
+) -> list[str]:
     """Writes the factors of some parities' kernels, side by side: (C_in, phases · C_out) each.
 
     One by one: cutting them from one product would hold all of them twice while the file is loaded.
     """
     taps = np.concatenate([layer.phase_kernel(*phase) for phase in phases]).transpose(2, 3, 1, 0)
-    stored, shape = writer.constant(taps.reshape(4, -1)), writer.shape(layer.channels[0], -1)
+    stored, shape = writer.constant(taps.reshape(4, -1), name), writer.shape(layer.channels[0], -1)
     rows = np.kron(algorithm.kernel, algorithm.kernel)[:, None]
     factors = [writer.add("MatMul", writer.constant(row), stored) for row in rows]
     return [writer.add("Reshape", factor, shape) for factor in factors]
 
 
-def _multiply(writer: Writer, windows: str, formula: Formula, layer: Layer) -> str:
+def _multiply(writer: Writer, windows: str, formula: Formula, layer: Layer, name: str) -> str:
     """Writes a layer's products, with bias and ReLU: (outputs + 1, tiles² · N · C), the last row zeros.
 
     The bias is added to the one product of a tile that goes into each of its outputs once.
@@ -199,11 +204,11 @@ def _multiply(writer: Writer, windows: str, formula: Formula, layer: Layer) -> s
     value = writer.add("Reshape", value, writer.shape(len(transform), -1, layer.channels[0]))
     factors = iter(writer.split(value, len(transform)))
     products = []
-    for group in kernels:
+    for k, group in enumerate(kernels):
         terms = [writer.add("MatMul", next(factors), kernel) for kernel in group]
         centre = math.isqrt(len(group)) + 1  # of points 1 and 1
         bias = np.tile(_bias(layer), len(PHASES) // len(kernels))
-        terms[centre] = writer.add("Add", terms[centre], writer.constant(bias))
+        terms[centre] = writer.add("Add", terms[centre], writer.constant(bias, f"{name}.bias.{k}"))
         products += terms
     value = writer.add("Reshape", writer.add("Concat", *products, axis=0), writer.shape(len(transform), -1))
     value = writer.add("Gemm", writer.constant(np.pad(output, ((0, 1), (0, 0)))), value)

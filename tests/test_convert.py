@@ -113,6 +113,14 @@ def test_a_file_in_another_form_is_refused(toy_model: Path) -> None:
         convert(convert(onnx.load(toy_model), form="phases"), "float16")
 
 
+def test_the_fast_form_converts_as_the_original_does(toy_model: Path, tmp_path: Path) -> None:
+    assert run_convert(toy_model, tmp_path / "fast.onnx", "--form", "winograd").returncode == 0
+    for source in (toy_model, tmp_path / "fast.onnx"):
+        done = run_convert(source, tmp_path / f"{source.stem}-half.onnx", "--precision", "float16")
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fast-half.onnx").read_bytes() == (tmp_path / "toy-half.onnx").read_bytes()
+
+
 def test_only_float32_has_forms(toy_model: Path) -> None:
     with pytest.raises(ExportError, match="form winograd: only float32"):
         convert(onnx.load(toy_model), "float16", "winograd")

@@ -16,7 +16,8 @@ from app.settings import SHIPPED_MODEL
 from export.forms import FORMS, Form, half
 from export.graph import PictureGenerator, build_graph, store_half
 from export.layers import Layer, read_chain
-from export.winograd import F2, F3, Algorithm
+from export.original import original
+from export.winograd import F2, F3, Algorithm, winograd
 from models.contract import INPUT_NAME, OUTPUT_NAME, ModelCard, ModelFileError, ModelSpec, latents
 from models.dcgan import Generator
 
@@ -143,6 +144,31 @@ def test_half_computes_in_float16_and_the_cpu_runs_it(model: onnx.ModelProto) ->
     z = latents(list(range(8)), SPEC.z_dim)
     difference = np.abs(draw(new, z).astype(int) - draw(model, z))
     assert 0 < difference.mean() < 0.5
+
+
+def test_winograd_is_turned_back_without_loss(model: onnx.ModelProto) -> None:
+    back = original(winograd(model))
+    for found, wanted in zip(read_chain(back).layers, read_chain(model).layers, strict=True):
+        assert np.array_equal(found.weight, wanted.weight)
+        assert np.array_equal(found.bias, wanted.bias)
+        assert (found.relu, found.first) == (wanted.relu, wanted.first)
+    z = latents(list(range(4)), SPEC.z_dim)
+    assert np.array_equal(draw(back, z), draw(model, z))
+    assert winograd(back).SerializeToString() == winograd(model).SerializeToString()
+
+
+def test_turning_back_leaves_other_forms_alone(model: onnx.ModelProto) -> None:
+    for form in (model, FORMS["phases"](model)):
+        assert original(form) is form
+
+
+def test_a_winograd_file_without_its_last_layer_is_refused(model: onnx.ModelProto) -> None:
+    broken = winograd(model)
+    nodes = [node for node in broken.graph.node if node.op_type != "ConvTranspose"]
+    del broken.graph.node[:]
+    broken.graph.node.extend(nodes)
+    with pytest.raises(ModelFileError, match="expected ConvTranspose"):
+        original(broken)
 
 
 @pytest.mark.parametrize("form", [*FORMS.values(), half], ids=[*FORMS, "half"])

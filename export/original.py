@@ -1,0 +1,69 @@
+"""A file of the form ``winograd``, turned back into transposed convolutions, so that it converts too."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export.layers import KERNEL, PHASES, Layer, Writer, make_chain, other_graph, read_layer, split_constants
+from export.winograd import AROUND_A_CORNER
+from models.contract import INPUT_NAME
+
+Constants = dict[str, NDArray[Any]]
+
+FIRST = "layer.0.weight"
+
+
+def original(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns the model as transposed convolutions; any form but ``winograd`` is returned as it is.
+
+    Raises:
+        ModelFileError: If the weights are there and the graph is not as ``winograd`` writes it.
+    """
+    constants, nodes = split_constants(model)
+    if FIRST not in constants:
+        return model
+    last = next((k for k, node in enumerate(nodes) if node.op_type == "ConvTranspose"), None)
+    if last is None:
+        raise other_graph(None, "ConvTranspose")
+    relu = any(node.op_type == "Relu" for node in nodes[:last])
+    layers = [_projection(constants, relu=relu)]
+    while (k := len(layers)) and f"layer.{k}.bias.0" in constants:
+        layers.append(_layer(constants, f"layer.{k}", layers[-1].channels[1], relu=relu))
+    layers.append(read_layer(nodes[last], constants, relu=False, first=False))
+    writer = Writer()
+    value = writer.add("Reshape", INPUT_NAME, writer.shape(-1, layers[0].channels[0], 1, 1))
+    for layer in layers:
+        value = writer.transpose_convolve(value, layer)
+    return writer.finish(model, make_chain(model, layers, nodes[last + 1 :], nodes[last].output[0]), value)
+
+
+def _projection(constants: Constants, *, relu: bool) -> Layer:
+    """Reads the first layer: a matrix product for 16 positions, and one that stays zero."""
+    positions = KERNEL * KERNEL
+    wide = constants[FIRST]
+    weight = wide.reshape(len(wide), positions + 1, -1)[:, :positions]
+    weight = weight.reshape(len(wide), KERNEL, KERNEL, -1).transpose(0, 3, 1, 2)
+    bias = constants["layer.0.bias"][: weight.shape[1]]
+    return Layer(np.ascontiguousarray(weight), bias, relu, first=True)
+
+
+def _layer(constants: Constants, name: str, channels: int, *, relu: bool) -> Layer:
+    """Reads a layer's taps, of all parities in one constant or of each in its own."""
+    if f"{name}.weight" in constants:
+        phases, kernels = AROUND_A_CORNER, np.split(_taps(constants[f"{name}.weight"], channels), 4, axis=3)
+    else:
+        phases = list(PHASES)
+        kernels = [_taps(constants[f"{name}.weight.{k}"], channels) for k in range(len(PHASES))]
+    weight = np.empty((channels, kernels[0].shape[3], KERNEL, KERNEL), np.float32)
+    for (row, column), kernel in zip(phases, kernels, strict=True):
+        for y, x in np.ndindex(2, 2):
+            # As Layer.phase_kernel takes them: even outputs from taps 3 and 1, odd ones from 2 and 0.
+            weight[:, :, 3 - row - 2 * y, 3 - column - 2 * x] = kernel[y, x]
+    return Layer(weight, constants[f"{name}.bias.0"][: weight.shape[1]], relu, first=False)
+
+
+def _taps(stored: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """(4, C_in · C) → (2, 2, C_in, C)."""
+    return stored.reshape(2, 2, channels, -1)
