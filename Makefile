@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train-env test check format image image-test clean
+.PHONY: help serve train-env test check format docs image image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ format: $(VENV)/.full ## rewrite the source as `check` wants it
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+docs: $(VENV)/.docs ## build the site of docs/ into site/
+	$(BIN)/zensical build --strict
+
 image: ## build the container image with docker; TARGET=cuda for the GPU one
 	docker build --target $(or $(TARGET),cpu) --tag seedling:$(or $(TARGET),cpu) \
 	  --label org.opencontainers.image.version=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
@@ -43,7 +46,7 @@ image-test: ## build the image and test it, with buildah, where there is no dock
 	scripts/image-test
 
 clean: ## remove the environment and what tools left
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
 
 # An environment for training serves too, so serving does not ask for a second one.
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -55,4 +58,8 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 $(VENV)/.full: $(VENV)/.runtime
 	@echo "adding what training and the tests need to $(VENV): torch among it, some GB"
 	@$(INSTALL) --editable '.[$(RUNTIME),train,dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime
+	@$(INSTALL) --editable '.[$(RUNTIME),docs]'
 	@touch $@

@@ -1,15 +1,12 @@
 """Runs the service: ``python -m app``; settings come from flags and the environment (``app.settings``)."""
 
-import json
 import logging
 import os
 import sys
 
 import uvicorn
-from pydantic import ValidationError
-from pydantic_settings import CliApp
 
-from app.main import create_app
+from app.configuration import as_variables, changed, read, unknown_variables
 from app.settings import Settings
 from models.contract import SeedlingError
 
@@ -19,26 +16,28 @@ log = logging.getLogger("seedling")
 def main() -> int:
     """Starts the service; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
-        settings = CliApp.run(Settings)
+        settings = read(Settings)
+        _tell(settings)
+        from app.gate import GateProtocol  # noqa: PLC0415
+        from app.main import create_app  # noqa: PLC0415 - a wrong setting is told before libraries load
+
         app = create_app(settings)
     except SeedlingError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except ValidationError as error:
-        for item in error.errors():
-            name = "SEEDLING_" + "_".join(str(part) for part in item["loc"]).upper()
-            sys.stderr.write(f"error: {name}: {item['msg']}, got {item['input']!r}\n")
+        for line in str(error).splitlines():
+            sys.stderr.write(f"error: {line}\n")
         return 2
     host = "localhost" if settings.host in {"127.0.0.1", "0.0.0.0"} else settings.host  # noqa: S104
     log.info("pictures at http://%s:%d/", host, settings.port)
     if settings.workers > 1:
-        _hand_down(settings)
-        target = "app.main:create_app"  # each worker loads the model for itself
+        # Worker processes find the settings there; each loads the models for itself.
+        os.environ |= as_variables(settings, secrets=True)
     uvicorn.run(
-        app if settings.workers == 1 else target,
+        app if settings.workers == 1 else "app.main:create_app",
         factory=settings.workers > 1,
         workers=settings.workers,
+        http=GateProtocol,
         host=settings.host,
         port=settings.port,
         log_level="warning",
@@ -49,10 +48,12 @@ def main() -> int:
     return 0
 
 
-def _hand_down(settings: Settings) -> None:
-    """Puts the settings into the environment, where worker processes find them."""
-    for name, value in settings.model_dump(mode="json").items():
-        os.environ[f"SEEDLING_{name.upper()}"] = json.dumps(value) if isinstance(value, list) else str(value)
+def _tell(settings: Settings) -> None:
+    """Logs the settings that are not the defaults, and variables that are mistaken for one."""
+    for sentence in unknown_variables(Settings):
+        log.warning(sentence)
+    if lines := changed(settings):
+        log.info("settings, but for defaults:\n%s", "\n".join(f"  {line}" for line in lines))
 
 
 if __name__ == "__main__":

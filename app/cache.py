@@ -36,6 +36,9 @@ class AnswerCache:
             self._answers.move_to_end(address)
         return answer
 
+    def __contains__(self, address: bytes) -> bool:
+        return address in self._answers
+
     def put(self, address: bytes, answer: Answer) -> None:
         """Remembers an answer, and forgets those not asked for the longest until there is room."""
         if (old := self._answers.pop(address, None)) is not None:

@@ -5,8 +5,10 @@ from typing import Annotated, Self
 
 from fastapi import Depends, Header, HTTPException, Request
 
+from app.choice import find, keep, take
 from app.conditional import FOR_A_WHILE, FOREVER
 from app.engine import Engine
+from app.registry import Registry
 from app.settings import Settings
 
 
@@ -24,24 +26,19 @@ class Call:
         """Returns the same call for the model of a name; None is the one that it is for already.
 
         Raises:
-            HTTPException: 404 if no model of that name is served.
+            HTTPException: 404 if no model of that name is served, 503 if it is not ready.
         """
-        if model is None or model == self.engine.model.card.name:
+        named = self.engine.model.card.name
+        if model is None or model == named:
             return self
-        raise HTTPException(404, f"the model served here is {self.engine.model.card.name!r}, got {model!r}")
+        if "edition" in self.request.path_params:
+            raise HTTPException(404, f"the edition in the address is of {named!r}, got {model!r}")
+        engine = find(self.request.app.state.registry, model)
+        return dataclasses.replace(self, engine=keep(self.request, engine))
 
     def cache_control(self) -> str:
-        """Returns the ``Cache-Control`` of the address, after checking the edition that it names, if it does.
-
-        Raises:
-            HTTPException: 404 if it names another edition than the one that is served.
-        """
-        edition = self.request.path_params.get("edition")
-        if edition is None:
-            return FOR_A_WHILE
-        if edition != self.engine.edition:
-            raise HTTPException(404, f"the edition served here is {self.engine.edition}, got {edition!r}")
-        return FOREVER
+        """Returns the ``Cache-Control`` of the address: for ever if it names an edition."""
+        return FOREVER if "edition" in self.request.path_params else FOR_A_WHILE
 
 
 async def get_call(
@@ -51,15 +48,15 @@ async def get_call(
     ] = None,
 ) -> Call:
     """Returns what a request comes with; one dependency, for each costs a request some time."""
-    state = request.app.state
-    return Call(request, state.engine, state.settings, state.settings.timeout_s(x_timeout_ms))
+    settings: Settings = request.app.state.settings
+    return Call(request, take(request), settings, settings.timeout_s(x_timeout_ms))
 
 
-async def get_engine(request: Request) -> Engine:
-    """Returns the engine that the application was started with."""
-    engine: Engine = request.app.state.engine
-    return engine
+async def get_registry(request: Request) -> Registry:
+    """Returns the models that the application serves."""
+    registry: Registry = request.app.state.registry
+    return registry
 
 
 CallDep = Annotated[Call, Depends(get_call)]
-EngineDep = Annotated[Engine, Depends(get_engine)]
+RegistryDep = Annotated[Registry, Depends(get_registry)]

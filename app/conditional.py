@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from app.cache import Answer, AnswerCache
+from app.choice import choose, keep
 
 if TYPE_CHECKING:
     from app.engine import Engine
@@ -79,8 +80,16 @@ def peek_timeout_s(request: Request) -> float:
     return settings.timeout_s(int(asked) if _MILLISECONDS.fullmatch(asked) else None)
 
 
+def kept_at(engine: "Engine", url: bytes) -> bytes:
+    """Returns the key of an answer in the cache.
+
+    By edition, so that no answer outlives its model: an address alone may be another's tomorrow.
+    """
+    return b"%b %b" % (engine.edition.encode(), url)
+
+
 class CachedRoute(APIRoute):
-    """A GET route whose answers are kept by address, and served before FastAPI reads any parameter.
+    """A GET route whose answers are kept by edition and address, and served before FastAPI reads parameters.
 
     An answer is kept if it is a 200 with an entity tag. A request that is not in the cache and for
     which there is no room or no time is refused here, where that costs the least.
@@ -92,12 +101,14 @@ class CachedRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             cache: AnswerCache = request.app.state.cache
-            address = request.scope["raw_path"] + b"?" + request.scope["query_string"]
+            engine = choose(request)
+            query = request.scope["query_string"]
+            address = kept_at(engine, request.scope["raw_path"] + (b"?" + query if query else b""))
             answer = cache.get(address)
             if answer is not None:
                 return answer_early(request, answer.headers) or Response(answer.body, headers=answer.headers)
+            keep(request, engine)
             if request.method == "GET" and "if-none-match" not in request.headers:
-                engine: Engine = request.app.state.engine
                 engine.check(1, peek_timeout_s(request))
             response = await handler(request)
             if request.method == "GET" and response.status_code == 200 and "etag" in response.headers:

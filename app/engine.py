@@ -18,6 +18,7 @@ from app.fair_queue import FairQueue, Waiting
 from app.model import Model
 from app.png import Effort, png
 from app.runners import Pictures, Runner
+from app.samples import pack_samples
 from models.contract import SeedlingError, latent
 
 log = logging.getLogger("seedling")
@@ -114,7 +115,12 @@ class Engine:
         ]
         self._packers = ThreadPoolExecutor(workers, "pack")
         self._loop: asyncio.AbstractEventLoop
-        packed = hashlib.sha256(b"".join(self.png(picture, {}) for picture in model.probe)).hexdigest()
+        self.arriving = 0
+        """Pictures that were let in at the door and have not been asked for here yet."""
+        self.leases = 0
+        """Requests that use the engine; one that is exchanged stops when there are none."""
+        files = [self.png(picture, {}) for picture in model.probe]
+        packed = hashlib.sha256(b"".join([*files, pack_samples(model.probe[0])])).hexdigest()
         self.edition = f"{model.sha256[:12]}-{model.provider}-{model.precision}-{packed[:8]}"
         """Whatever decides a picture's bytes beside its seed, fit for an address.
 
@@ -160,17 +166,22 @@ class Engine:
         """Runs work that would hold up the event loop, such as packing a sheet, in a thread."""
         return await self._loop.run_in_executor(self._packers, work, *args)
 
-    def check(self, count: int, timeout_s: float) -> None:
+    def arrived(self) -> None:
+        """Takes note that a picture which was let in has been asked for, or was not wanted from here."""
+        self.arriving -= 1
+
+    def check(self, count: int, timeout_s: float, *, coming: int = 0) -> None:
         """Refuses what could not be queued, or not be done in time; before anything is spent on it.
 
         Args:
             count: Pictures to grow.
             timeout_s: For how long the caller would wait, in seconds.
+            coming: Pictures to count as if they were queued already.
 
         Raises:
             OverloadError: If there is no room for them, or no time.
         """
-        load = self._queue.waiting + self._queue.taken
+        load = self._queue.waiting + self._queue.taken + coming
         if load + count > self.max_queue:
             message = (
                 f"the queue holds {load} pictures of at most {self.max_queue}; there is no room for {count}"
@@ -179,10 +190,11 @@ class Engine:
         # Counting what is ahead walks the queue, so the bound that needs no walk is tried first.
         if self._drain.seconds_for(load + count) * MARGIN <= timeout_s:
             return
-        seconds = self._drain.seconds_for(self._queue.ahead_of(count) + count) * MARGIN
+        seconds = self._drain.seconds_for(self._queue.ahead_of(count) + coming + count) * MARGIN
         if seconds > timeout_s:
+            # In tens, for refusals are rendered once a message.
             message = (
-                f"the pictures would take about {1000 * seconds:.0f} ms, and the request allows "
+                f"the pictures would take about {round(1000 * seconds, -1):.0f} ms, and the request allows "
                 f"{1000 * timeout_s:.0f} ms"
             )
             raise OverloadError(message, seconds - timeout_s)

@@ -2,46 +2,44 @@
 
 import contextlib
 import gc
-import logging
 from collections.abc import AsyncIterator
 from importlib.resources import files
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from app import images, interpolate, operations, problems
+from app import catalogue, generate, images, interpolate, operations, problems
 from app.cache import AnswerCache
-from app.engine import Engine
-from app.model import load
+from app.choice import Leases
+from app.registry import Registry
 from app.settings import Settings
-
-log = logging.getLogger("seedling")
+from app.watch import kept_up
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Builds the service, its model loaded.
+    """Builds the service, its default model loaded.
 
-    The model is loaded here and not in a lifespan: a service that cannot serve must fail before it
+    That model is loaded here and not in a lifespan: a service that cannot serve must fail before it
     listens.
 
     Args:
         settings: What the operator set; read from the environment when missing.
 
     Raises:
-        ModelFileError: If the model file cannot be served.
+        ModelFileError: If there is no model that can be served.
         ProviderError: If the execution provider that was asked for cannot be had.
     """
     settings = settings or Settings()
-    model = load(settings)
-    engine = Engine(model, max_queue=settings.max_queue, effort=settings.png, cpus=settings.cpus)
+    registry = Registry(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        engine.start()
+        registry.start()
         gc.collect()
         gc.freeze()  # what is here stays: later collections need not look at it
-        yield
-        await engine.stop()
+        async with kept_up(registry, settings):
+            yield
+        await registry.stop()
 
     app = FastAPI(
         title="Seedling",
@@ -50,14 +48,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.engine = engine
+    app.state.registry = registry
     app.state.cache = AnswerCache(settings.cache_mb * 1_000_000)
+    app.add_middleware(Leases)
     problems.install(app)
     for prefix in ("", "/models/{edition}"):
         for router in (images.addresses, interpolate.addresses):
             app.include_router(router, prefix=prefix, responses=problems.RESPONSES)
-    app.include_router(images.router, responses=problems.RESPONSES)
+    app.include_router(generate.router, responses=problems.RESPONSES)
     app.include_router(operations.router)
+    for prefix in ("/v1/models/{model:path}", "/models/{edition}"):
+        app.include_router(catalogue.addresses, prefix=prefix, responses=problems.RESPONSES)
+    app.include_router(catalogue.router)
 
     page = files("app").joinpath("index.html").read_text(encoding="utf-8")
 
@@ -65,14 +67,4 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def index() -> str:
         return page
 
-    log.info(
-        "model %s, sha256 %s…, on %s in %s: %d lanes of %d threads, %.0f pictures/s",
-        model.card.name,
-        model.sha256[:12],
-        model.provider,
-        model.precision,
-        model.layout.lanes,
-        model.layout.threads,
-        model.layout.pictures_per_s,
-    )
     return app

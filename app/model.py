@@ -60,8 +60,12 @@ class Model:
         }
 
 
-def load(settings: Settings) -> Model:
-    """Loads the model file that the settings name, and measures how to run it best.
+def load(settings: Settings, path: Path | None = None) -> Model:
+    """Loads a model file, and measures how to run it best.
+
+    Args:
+        settings: What the operator set.
+        path: The file; the one that the settings name when missing.
 
     Raises:
         ModelFileError: If the file is missing, is not ONNX, or does not keep the contract.
@@ -70,11 +74,11 @@ def load(settings: Settings) -> Model:
     return_large_blocks()
     provider = choose_provider(settings.provider)
     precision = choose_precision(settings.precision, provider)
-    path = settings.model
-    file = ModelFile(_read(path), provider, precision)
+    path = settings.model if path is None else path
     cpus = settings.cpus
     planner = _cuda if provider == "cuda" else _processors
     try:
+        file = ModelFile(_read(path), provider, precision)
         card, plan, runners, alone = planner(file, cpus, settings)
     except ModelFileError as error:
         raise ModelFileError(f"the model file {path} cannot be served: {error}") from error
@@ -96,7 +100,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from error
+        raise ModelFileError(f"it cannot be read: {error.strerror}") from error
 
 
 Plan = tuple[ModelCard, Layout, tuple[Runner, ...], Runner | None]

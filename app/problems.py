@@ -9,54 +9,91 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from app.dialects.errors import translate
 from app.disconnect import ClientGoneError
 from app.engine import EngineStoppedError, OverloadError
 
 log = logging.getLogger("seedling")
+
+MEDIA_TYPE = "application/problem+json"
 
 GOT_MAX = 120
 """Longest part of a bad value that an error repeats, in characters."""
 
 
 class Problem(BaseModel):
-    """A problem as RFC 9457 describes it."""
+    """A problem as RFC 9457 describes it; addresses of another API's dialect add the member `error`."""
 
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
+    type: str = Field(
+        default="about:blank", description="What kind of problem it is: none beside its status."
+    )
+    title: str = Field(description="The status in words.", examples=["Unprocessable Entity"])
+    status: int = Field(description="The HTTP status.", examples=[422])
+    detail: str = Field(
+        description="What was got and what was expected.",
+        examples=["seed: a text seed must have 1…256 characters, got 0"],
+    )
 
 
-_PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    422: {
-        "description": "The request asks for what there is not; the detail says what was got and expected.",
-        "content": _PROBLEM,
-    },
-    429: {
-        "description": "There is no room in the queue, or the pictures would not be done in time.",
-        "headers": {
-            "Retry-After": {
-                "description": "Seconds until there should be room, from the measured drain rate.",
-                "schema": {"type": "integer", "minimum": 1},
-            }
-        },
-        "content": _PROBLEM,
-    },
-    503: {"description": "The service is stopping.", "content": _PROBLEM},
+REASONS = {
+    400: (
+        "The request cannot be read, or asks for what is not there; the detail names what was expected.",
+        "size: expected auto or a square such as 256x256, got '256x128'",
+    ),
+    404: ("There is no such model or edition here.", "the models here are 'avatars', got 'flowers'"),
+    406: (
+        "`Accept` allows none of the forms that there are.",
+        "Accept must allow one of image/png, application/zip, application/json, got 'text/html'",
+    ),
+    412: ("`If-Match` does not list the entity tag.", 'If-Match wants "abc", what is here has "xyz"'),
+    413: (
+        "The body is longer than one for as many pictures as may be asked for.",
+        "a request for 64 pictures of this model has at most 225280 bytes, got 1000000",
+    ),
+    422: (
+        "The request asks for what there is not; the detail says what was got and expected.",
+        "count must be at most 64 on this server, got 65",
+    ),
+    429: (
+        "There is no room in the queue, or the pictures would not be done in time.",
+        "the queue holds 1020 pictures of at most 1024; there is no room for 16",
+    ),
+    503: (
+        "The model is still being loaded, or cannot be; or the service is stopping.",
+        "the service is stopping",
+    ),
 }
-"""What the API's description says of errors, in place of FastAPI's own form."""
+"""What each status means here, and an example of a detail."""
 
-
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "`If-None-Match` lists the entity tag: what the client has is what is here."},
-    412: {"description": "`If-Match` does not list the entity tag.", "content": _PROBLEM},
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds until there should be room, from the measured drain rate; or until a model "
+        "should be loaded.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 2,
+    }
 }
-"""What the API's description says of conditional requests."""
+
+
+def refusals(*statuses: int, path: str = "/") -> dict[int | str, dict[str, Any]]:
+    """Returns what the API's description says of errors, in place of FastAPI's own form.
+
+    Args:
+        statuses: Those that a route may answer with, in ``REASONS``.
+        path: Where the route is: dialects have a form of their own.
+    """
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        why, detail = REASONS[status]
+        example = _problem(path, status, detail)
+        schema = {"$ref": "#/components/schemas/Problem"}
+        found[status] = {"description": why, "content": {MEDIA_TYPE: {"schema": schema, "example": example}}}
+        if status in {429, 503}:
+            found[status]["headers"] = RETRY_AFTER
+    return found
 
 
 class LimitError(Exception):
@@ -70,6 +107,7 @@ class LimitError(Exception):
 
     def __init__(self, name: str, got: int, limit: int) -> None:
         super().__init__(f"{name} must be at most {limit} on this server, got {got}")
+        self.name = name
 
 
 def install(app: FastAPI) -> None:
@@ -84,31 +122,52 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _respond(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return JSONResponse(problem.model_dump(), status, headers=headers, media_type="application/problem+json")
+def _problem(path: str, status: int, detail: str, parameter: str | None = None) -> dict[str, Any]:
+    """Returns the document of a problem, in the dialect of an address."""
+    status, more = translate(path, status, detail, parameter)
+    return Problem(title=HTTPStatus(status).phrase, status=status, detail=detail).model_dump() | more
 
 
-async def _limit(_: Request, error: Exception) -> JSONResponse:
-    return _respond(422, str(error))
+def _respond(
+    request: Request,
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    parameter: str | None = None,
+) -> JSONResponse:
+    problem = _problem(request.scope["path"], status, detail, parameter)
+    return JSONResponse(problem, problem["status"], headers=headers, media_type=MEDIA_TYPE)
 
 
-async def _stopped(_: Request, error: Exception) -> JSONResponse:
-    return _respond(503, str(error))
+async def _limit(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, LimitError)
+    return _respond(request, 422, str(error), parameter=error.name)
+
+
+async def _stopped(request: Request, error: Exception) -> JSONResponse:
+    return _respond(request, 503, str(error))
 
 
 async def _gone(_: Request, __: Exception) -> Response:
     return Response(status_code=499)  # nobody reads it; 499 is what nginx logs for it
 
 
-async def _overload(_: Request, error: Exception) -> JSONResponse:
+async def _overload(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OverloadError)
-    return _respond(429, str(error), {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
+    return refuse(request.scope["path"], error)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+def refuse(path: str, error: OverloadError) -> JSONResponse:
+    """Returns the answer to a request that the engine has no room or no time for."""
+    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    return JSONResponse(_problem(path, 429, str(error)), 429, headers, MEDIA_TYPE)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return _respond(422, "; ".join(_describe(item) for item in error.errors()))
+    faults = error.errors()
+    name = ".".join(str(part) for part in faults[0]["loc"][1:]) or None
+    return _respond(request, 422, "; ".join(map(_describe, faults)), parameter=name)
 
 
 def _describe(item: dict[str, Any]) -> str:
@@ -124,11 +183,21 @@ def _describe(item: dict[str, Any]) -> str:
     return f"{place}: {message}, got {got if len(got) <= GOT_MAX else got[:GOT_MAX] + '…'}"
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return _respond(error.status_code, str(error.detail), error.headers)
+    return _respond(request, error.status_code, str(error.detail), error.headers)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _respond(500, "the service failed at this request; its log says why")
+    return _respond(request, 500, "the service failed at this request; its log says why")
+
+
+RESPONSES = refusals(404, 422, 429, 503)
+"""What the API's description says of errors where pictures are."""
+
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "`If-None-Match` lists the entity tag: what the client has is what is here."},
+    **refusals(412),
+}
+"""What it says of conditional requests."""

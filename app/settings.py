@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
 from app.cpus import available_cpus
@@ -17,20 +17,36 @@ Provider = Literal["auto", "cpu", "cuda", "openvino"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 
 
+def _split(value: object) -> object:
+    """Takes apart a list as an operator writes it: ``1,4`` or ``[1, 4]``."""
+    if isinstance(value, str):
+        return [part for part in value.strip().strip("[]").replace(" ", "").split(",") if part]
+    return value
+
+
 class Settings(BaseSettings):
-    """Each field is the flag ``--name`` of ``python -m app``, or ``SEEDLING_<NAME>`` in the environment."""
+    """Serve what models grow from seeds. Flags come before the environment, and that before the file .env."""
 
     model_config = SettingsConfigDict(
         env_prefix="SEEDLING_",
+        env_file=".env",
+        dotenv_filtering="only_existing",
         frozen=True,
         protected_namespaces=(),
         cli_kebab_case=True,
         cli_prog_name="python -m app",
+        cli_show_env_vars=True,
+        cli_implicit_flags=True,
         use_attribute_docstrings=True,
     )
 
     model: Path = SHIPPED_MODEL
-    """Model file to serve, written by python -m export.to_onnx or export.convert."""
+    """Model file to serve, written by python -m export.to_onnx or export.convert, or a folder of them."""
+    default: str = ""
+    """Name of the model for requests that name none; by default the first by name of a folder."""
+    watch: bool = True
+    """Whether to load model files that are added or changed, and give up those that are removed, as it
+    happens; SIGHUP does it once."""
     provider: Provider = "auto"
     """Where to compute: auto takes CUDA where ONNX Runtime has it, else the CPU; another that cannot be had
     fails."""
@@ -41,9 +57,9 @@ class Settings(BaseSettings):
     """Processor threads in all; 0 takes as many as the container may use."""
     lanes: int = Field(default=0, ge=0)
     """Batches computed at the same time; 0 measures at start what is fastest."""
-    batch_sizes: tuple[PositiveInt, ...] = ()
-    """Batch sizes to run, as a JSON list; one that would change a picture's bytes is left out. Empty finds
-    them at start."""
+    batch_sizes: Annotated[tuple[PositiveInt, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Pictures in a batch, the sizes to run, such as 1,4; one that would change a picture's bytes is left
+    out. Empty finds them at start."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes that serve, each with an engine of its own; the threads are shared out among them."""
     max_queue: int = Field(default=1024, ge=1)
@@ -56,6 +72,8 @@ class Settings(BaseSettings):
     """How PNGs are packed: fast, or small for storage at many times the time."""
     max_count: int = Field(default=64, ge=1)
     """Most pictures in one /generate request."""
+    max_stream: int = Field(default=10_000, ge=1)
+    """Most pictures in one streamed /generate request."""
     max_steps: int = Field(default=64, ge=2)
     """Most frames in one /interpolate request."""
     host: str = "127.0.0.1"
@@ -68,7 +86,8 @@ class Settings(BaseSettings):
         largest = max(self.max_count, self.max_steps)
         if self.max_queue < largest:
             raise ValueError(
-                f"max_queue must be at least {largest}, as max_count and max_steps ask, got {self.max_queue}"
+                f"SEEDLING_MAX_QUEUE (--max-queue): it must be at least {largest}, as max_count and "
+                f"max_steps ask, got {self.max_queue}"
             )
         return self
 

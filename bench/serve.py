@@ -78,7 +78,7 @@ def tell(text: str) -> None:
 
 def describe(service: Server) -> dict[str, Any]:
     """Returns the loaded model as the service tells it."""
-    description: dict[str, Any] = json.loads(service.get("/v1/models"))["models"][0]
+    description: dict[str, Any] = json.loads(service.get("/v1/models"))["data"][0]
     return description
 
 

@@ -7,15 +7,59 @@ module, and nothing in it may change once a picture has been published under its
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import secrets
-import threading
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.latents import (
+    EASINGS,
+    INTERPOLATIONS,
+    blend,
+    latent,
+    latent_path,
+    latents,
+    lerp,
+    neighbour,
+    places_between,
+    slerp,
+    truncate,
+)
+
+__all__ = [
+    "EASINGS",
+    "FORMAT_VERSION",
+    "INPUT_NAME",
+    "INTERPOLATIONS",
+    "METADATA_KEY",
+    "OUTPUT_NAME",
+    "PIXEL_OFFSET",
+    "PIXEL_SCALE",
+    "SEED_MAX",
+    "SEED_TEXT_MAX",
+    "ModelCard",
+    "ModelFileError",
+    "ModelSpec",
+    "SeedError",
+    "SeedlingError",
+    "blend",
+    "consecutive_seeds",
+    "draw_seed",
+    "latent",
+    "latent_path",
+    "latents",
+    "lerp",
+    "neighbour",
+    "places_between",
+    "resolve_seed",
+    "slerp",
+    "to_float",
+    "to_uint8",
+    "truncate",
+]
 
 SEED_MAX = 2**64 - 1
 """Largest integer seed; arithmetic on seeds wraps past it."""
@@ -35,9 +79,6 @@ OUTPUT_NAME = "images"
 
 FORMAT_VERSION = "seedling/1"
 METADATA_KEY = "seedling"
-
-# Seeding a RandomState anew takes a tenth of the time that making one does. One for each thread.
-_streams = threading.local()
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
 
@@ -97,88 +138,6 @@ def draw_seed() -> int:
 def consecutive_seeds(first: int, count: int) -> list[int]:
     """Returns the seeds of a request for ``count`` pictures: first, first+1, …, wrapping at 2^64."""
     return [(first + k) % (SEED_MAX + 1) for k in range(count)]
-
-
-# --- Latents -------------------------------------------------------------------------------------
-
-
-def latent(seed: int, z_dim: int = 100) -> NDArray[np.float32]:
-    """Draws the latent of one seed, from a generator of its own.
-
-    The stream is numpy's legacy ``RandomState``, the only one whose *distributions* numpy has
-    frozen for ever (NEP 19); ``Generator.standard_normal`` may change between releases.
-
-    Args:
-        seed: 0…2^64-1, as ``resolve_seed`` gives it.
-        z_dim: Length of the latent.
-
-    Returns:
-        (z_dim,) float32, standard normal.
-    """
-    words = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32)
-    try:
-        stream: np.random.RandomState = _streams.stream
-    except AttributeError:  # the first latent of this thread
-        stream = _streams.stream = np.random.RandomState(0)
-    stream.seed(words)
-    return stream.standard_normal(z_dim).astype(np.float32)
-
-
-def latents(seeds: list[int], z_dim: int = 100) -> NDArray[np.float32]:
-    """Stacks the latents of several seeds: (N, z_dim) float32; row k depends on seed k alone."""
-    return np.stack([latent(seed, z_dim) for seed in seeds])
-
-
-def lerp(a: NDArray[np.float32], b: NDArray[np.float32], t: float) -> NDArray[np.float32]:
-    """Walks the straight line from ``a`` to ``b``; t in [0, 1], both ends exact.
-
-    In many dimensions its middle is nearer to the origin than any likely latent, so the pictures
-    there are plainer than at the ends; ``slerp`` avoids that.
-    """
-    return ((1.0 - t) * a.astype(np.float64) + t * b.astype(np.float64)).astype(np.float32)
-
-
-def slerp(a: NDArray[np.float32], b: NDArray[np.float32], t: float) -> NDArray[np.float32]:
-    """Walks the great circle from ``a`` to ``b``; t in [0, 1], both ends exact.
-
-    The angle is computed from exactly rounded sums and the C library's scalar functions: numpy's
-    vector forms differ in the last bit from one processor to another.
-
-    Source: White, "Sampling Generative Networks" (2016), section 2.1.
-    """
-    if t in (0.0, 1.0):
-        return b.copy() if t else a.copy()
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    norms = math.sqrt(math.fsum(x * x)) * math.sqrt(math.fsum(y * y))
-    if norms == 0.0:
-        return lerp(a, b, t)
-    omega = math.acos(max(-1.0, min(1.0, math.fsum(x * y) / norms)))
-    if math.sin(omega) < 1e-6:  # parallel or opposite: no one great circle joins them
-        return lerp(a, b, t)
-    weight_a = math.sin((1.0 - t) * omega) / math.sin(omega)
-    weight_b = math.sin(t * omega) / math.sin(omega)
-    return (weight_a * x + weight_b * y).astype(np.float32)
-
-
-INTERPOLATIONS = {"slerp": slerp, "lerp": lerp}
-
-
-def latent_path(
-    a: NDArray[np.float32], b: NDArray[np.float32], steps: int, method: str = "slerp"
-) -> NDArray[np.float32]:
-    """Walks from one latent to another in equal steps.
-
-    Args:
-        a: (z_dim,) float32, the first frame.
-        b: (z_dim,) float32, the last frame.
-        steps: Number of frames, both ends included; at least 2.
-        method: A name in ``INTERPOLATIONS``.
-
-    Returns:
-        (steps, z_dim) float32.
-    """
-    walk = INTERPOLATIONS[method]
-    return np.stack([walk(a, b, k / (steps - 1)) for k in range(steps)])
 
 
 # --- Pixels --------------------------------------------------------------------------------------

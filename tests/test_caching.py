@@ -31,7 +31,7 @@ def client(request: pytest.FixtureRequest) -> httpx.Client:
 
 
 def edition(client: httpx.Client) -> str:
-    found: str = client.get("/v1/models").json()["models"][0]["edition"]
+    found: str = client.get("/v1/models").json()["data"][0]["edition"]
     return found
 
 
@@ -85,7 +85,7 @@ def test_an_answer_names_its_address_for_ever(client: httpx.Client) -> None:
         assert lasting.headers["etag"] == passing.headers["etag"]
         assert lasting.headers["cache-control"] == "public, max-age=31536000, immutable"
         assert "content-location" not in lasting.headers
-        assert lasting.headers["seedling-model"] == client.get("/v1/models").json()["models"][0]["sha256"]
+        assert lasting.headers["seedling-model"] == client.get("/v1/models").json()["data"][0]["sha256"]
 
 
 def test_the_address_of_another_model_is_not_found(client: httpx.Client) -> None:
@@ -97,7 +97,7 @@ def test_the_address_of_another_model_is_not_found(client: httpx.Client) -> None
 def test_a_tag_tells_bytes_apart(client: httpx.Client) -> None:
     addresses = ["/images/1.png", "/images/2.png", *(f"{PATH}&format={kind}" for kind in ("apng", "webp"))]
     assert len({client.get(address).headers["etag"] for address in addresses}) == 4
-    same = ["/images/7.png", "/images/%37.png", "/images/7.png?unused=1"]
+    same = ["/images/7.png", "/images/%37.png", "/images/7.png?truncation=1.0&shape=square&model=toy"]
     assert len({client.get(address).headers["etag"] for address in same}) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 
 
 def start_and_fail(**environment: object) -> str:
-    """Runs a service that must not start; returns its one line of complaint."""
+    """Runs a service that must not start; returns its one line of complaint, after that of its settings."""
     settings = {f"SEEDLING_{key.upper()}": str(value) for key, value in environment.items()}
     command = [sys.executable, "-m", "app"]
     done = subprocess.run(
@@ -19,9 +19,8 @@ def start_and_fail(**environment: object) -> str:
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1
-    return lines[0]
+    [complaint] = [line for line in done.stderr.splitlines() if not line.startswith(("INFO", " "))]
+    return complaint
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
@@ -32,11 +31,42 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"not onnx at all", b"\x08\x09" * 40])
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it carries no 'seedling' metadata"),
+        (b"not onnx at all", "it is not an ONNX file"),
+        (b"\x08\x09" * 40, "it carries no 'seedling' metadata"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "bad.onnx").write_bytes(content)
+    assert f"bad.onnx cannot be served: {why}" in start_and_fail(model=tmp_path / "bad.onnx")
+
+
+def test_a_model_whose_graph_is_broken_is_refused(tmp_path: Path, toy_model: Path) -> None:
+    model = onnx.load(toy_model)
+    model.graph.node[0].op_type = "Nonsense"
+    onnx.save(model, tmp_path / "bad.onnx")
     complaint = start_and_fail(model=tmp_path / "bad.onnx")
     assert "bad.onnx cannot be served: it is not one that ONNX Runtime can load" in complaint
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    assert start_and_fail(model=tmp_path) == f"error: the folder {tmp_path} holds no model file, *.onnx"
+
+
+def test_a_folder_of_broken_files_tells_what_is_wrong_with_each(tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        (tmp_path / name).write_bytes(b"nonsense")
+    complaint = start_and_fail(model=tmp_path)
+    assert "a.onnx cannot be served: " in complaint
+    assert "b.onnx cannot be served: " in complaint
+
+
+def test_a_default_that_is_not_there_says_what_is(toy_model: Path) -> None:
+    complaint = start_and_fail(model=toy_model, default="cats")
+    assert complaint == f"error: the default must be one of 'toy', which {toy_model} holds, got 'cats'"
 
 
 def test_a_truncated_model_is_refused(tmp_path: Path, toy_model: Path) -> None:
@@ -73,7 +103,7 @@ def test_cuda_that_cannot_be_had_is_a_failure_and_never_a_silent_cpu(toy_model: 
 )
 def test_a_bad_setting_is_named(name: str, value: str) -> None:
     complaint = start_and_fail(**{name: value})
-    assert complaint.startswith(f"error: SEEDLING_{name.upper()}: ")
+    assert complaint.startswith(f"error: SEEDLING_{name.upper()} (--{name.replace('_', '-')}): ")
     assert complaint.endswith(f"got {value!r}")
 
 

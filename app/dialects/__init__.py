@@ -1,0 +1,1 @@
+"""The service in the words of other APIs, so that their clients need nothing but its address."""

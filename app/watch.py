@@ -1,0 +1,83 @@
+"""Keeps what is served what is on the disk: on events of the file system, and on SIGHUP."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from app.registry import Registry
+from app.settings import Settings
+
+log = logging.getLogger("seedling")
+
+QUIET_MS = 500
+"""How long there must be no change before files are looked at, in milliseconds: one is written in pieces."""
+
+LONGEST_MS = 5_000
+"""How long changes that do not end are waited for, in milliseconds."""
+
+LOOK_S = 30.0
+"""How often files are looked at without an event, in seconds: network mounts send none, and some get lost."""
+
+
+@contextlib.asynccontextmanager
+async def kept_up(registry: Registry, settings: Settings) -> AsyncIterator[None]:
+    """Loads what is not loaded yet and, while the block runs, what comes; must be in the main thread."""
+    loop = asyncio.get_running_loop()
+    interrupted, over = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, interrupted.set)
+    task = asyncio.create_task(_keep_up(registry, settings, interrupted, over))
+    try:
+        yield
+    finally:
+        over.set()
+        interrupted.set()
+        await task
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+async def _keep_up(
+    registry: Registry, settings: Settings, interrupted: asyncio.Event, over: asyncio.Event
+) -> None:
+    await registry.refresh()
+    while not over.is_set():
+        if settings.watch:
+            async for _ in _changes(settings.model, interrupted):
+                await registry.refresh()
+        await interrupted.wait()
+        interrupted.clear()
+        if not over.is_set():
+            log.info("SIGHUP: looking at every model file again")
+            await registry.refresh(thorough=True)
+
+
+async def _changes(root: Path, interrupted: asyncio.Event) -> AsyncIterator[None]:
+    """Yields when something may have changed, until it is interrupted."""
+    from watchfiles import awatch  # noqa: PLC0415 - a start need not wait for it
+
+    folder = _folder(root)
+    try:
+        async for _ in awatch(
+            folder,
+            watch_filter=None,
+            debounce=LONGEST_MS,
+            step=QUIET_MS,
+            stop_event=interrupted,
+            rust_timeout=int(LOOK_S * 1000),
+            yield_on_timeout=True,
+            recursive=folder == root,
+        ):
+            yield
+    except Exception as error:  # noqa: BLE001 - limits of the system, a folder that goes: files are looked at all the same
+        log.warning("%s cannot be watched: %s; it is looked at every %.0f s", folder, error, LOOK_S)
+        while not interrupted.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(interrupted.wait(), LOOK_S)
+            yield
+
+
+def _folder(root: Path) -> Path:
+    """Returns what is to be watched: for a file its folder, since a new file comes by its name."""
+    return root if root.is_dir() else root.parent
