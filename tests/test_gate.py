@@ -73,9 +73,9 @@ def test_of_requests_that_come_together_only_those_with_room_go_in(crowd: Crowd)
 
 
 def test_a_refusal_at_the_door_is_the_routes_refusal(small: httpx.Client) -> None:
-    by_route = small.get("/images/7.png", params={"model": "avatars"}, headers={"X-Timeout-Ms": "1"})
+    by_route = small.get("/images/999999.png", params={"model": "avatars"}, headers={"X-Timeout-Ms": "1"})
     with contextlib.closing(Caller(small)) as caller:
-        caller.ask("/images/7.png", "X-Timeout-Ms: 1")
+        caller.ask("/images/999999.png", "X-Timeout-Ms: 1")
         by_door = caller.answer()
     assert by_route.status_code == 429
     status, headers, body = by_door

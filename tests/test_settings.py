@@ -1,4 +1,4 @@
-"""What an operator sets, and what the service tells of it: help, errors, warnings, the page that lists all."""
+"""What an operator sets, and what is told of it: help, errors, warnings, the page that lists all."""
 
 import os
 import re
