@@ -3,12 +3,10 @@
 import contextlib
 import gc
 from collections.abc import AsyncIterator
-from importlib.resources import files
 
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
 
-from app import catalogue, generate, images, interpolate, operations, problems
+from app import catalogue, generate, images, interpolate, operations, pages, problems
 from app.cache import AnswerCache
 from app.choice import Leases
 from app.registry import Registry
@@ -61,10 +59,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(catalogue.addresses, prefix=prefix, responses=problems.RESPONSES)
     app.include_router(catalogue.router)
 
-    page = files("app").joinpath("index.html").read_text(encoding="utf-8")
-
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def index() -> str:
-        return page
-
+    app.state.page = pages.read_page()
+    app.include_router(pages.router)
     return app
