@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from app.dialects.errors import translate
 from app.disconnect import ClientGoneError
 from app.engine import EngineStoppedError, OverloadError
+from app.look import LookError
 
 log = logging.getLogger("seedling")
 
@@ -115,6 +116,7 @@ def install(app: FastAPI) -> None:
     # Coroutines all, for Starlette would run plain functions in threads, which costs more than they do.
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(LimitError, _limit)
+    app.add_exception_handler(LookError, _unfit)
     app.add_exception_handler(OverloadError, _overload)
     app.add_exception_handler(EngineStoppedError, _stopped)
     app.add_exception_handler(ClientGoneError, _gone)
@@ -142,6 +144,10 @@ def _respond(
 async def _limit(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LimitError)
     return _respond(request, 422, str(error), parameter=error.name)
+
+
+async def _unfit(request: Request, error: Exception) -> JSONResponse:
+    return _respond(request, 422, str(error), parameter="background")
 
 
 async def _stopped(request: Request, error: Exception) -> JSONResponse:
