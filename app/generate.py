@@ -14,7 +14,7 @@ from app.encode import STILLS
 from app.envelopes import name_files, to_json, to_multipart, to_zip
 from app.headers import describe_model
 from app.look import Look
-from app.parameters import BINARY, GenerateRequest, GenerateResponse, Still
+from app.parameters import BINARY, GenerateRequest, Still
 from app.pictures import check_pixels, grow, grow_sheet, pick_look
 from app.points import Point, settle_each
 from app.problems import LimitError
@@ -71,7 +71,7 @@ def negotiate(accept: str, form: Still | None) -> tuple[str, Still]:
         200: {
             "description": "The pictures; `Seedling-Seed` is the first one's, `Seedling-Count` their number",
             "content": dict.fromkeys([*IMAGES, *SUFFIXES], BINARY)
-            | {"application/json": {"schema": GenerateResponse.model_json_schema()}},
+            | {"application/json": {"schema": {"$ref": "#/components/schemas/GenerateResponse"}}},
         }
     },
 )
@@ -90,6 +90,7 @@ async def generate(
     first = draw_seed() if wanted.seed is None else wanted.seed
     points = settle_each(first, wanted, call.engine.model.card.spec.z_dim)
     headers = describe_model(call.engine.model) | {"Seedling-Count": str(count), "Vary": "Accept"}
+    headers["Seedling-Edition"] = call.engine.edition
     if wanted.latents is None:
         headers["Seedling-Seed"] = str(first)
     if media_type in STREAMED:

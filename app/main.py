@@ -5,10 +5,13 @@ import gc
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from app import catalogue, generate, images, interpolate, operations, pages, problems
 from app.cache import AnswerCache
 from app.choice import Leases
+from app.dialects import openai
+from app.reference import describe, name_operation
 from app.registry import Registry
 from app.settings import Settings
 from app.watch import kept_up
@@ -39,11 +42,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         await registry.stop()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Seedling",
         description="Grows images from seeds. The same seed gives the same bytes.",
         version="0.1.0",
         lifespan=lifespan,
+        generate_unique_id_function=name_operation,
     )
     app.state.settings = settings
     app.state.registry = registry
@@ -54,11 +58,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         for router in (images.addresses, interpolate.addresses):
             app.include_router(router, prefix=prefix, responses=problems.RESPONSES)
     app.include_router(generate.router, responses=problems.RESPONSES)
+    app.include_router(openai.router, responses=problems.RESPONSES)
     app.include_router(operations.router)
     for prefix in ("/v1/models/{model:path}", "/models/{edition}"):
         app.include_router(catalogue.addresses, prefix=prefix, responses=problems.RESPONSES)
-    app.include_router(catalogue.router)
+    app.include_router(catalogue.router, responses=problems.RESPONSES)
 
     app.state.page = pages.read_page()
     app.include_router(pages.router)
+    describe(app)
     return app

@@ -27,7 +27,9 @@ async def kept_up(registry: Registry, settings: Settings) -> AsyncIterator[None]
     """Loads what is not loaded yet and, while the block runs, what comes; hears SIGHUP in the main thread."""
     loop = asyncio.get_running_loop()
     interrupted, over = asyncio.Event(), asyncio.Event()
-    with contextlib.suppress(RuntimeError):  # a program that has an application beside its own work
+    with contextlib.suppress(
+        RuntimeError, ValueError
+    ):  # a program that has an application beside its own work
         loop.add_signal_handler(signal.SIGHUP, interrupted.set)
     task = asyncio.create_task(_keep_up(registry, settings, interrupted, over))
     try:

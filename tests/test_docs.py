@@ -1,0 +1,92 @@
+"""The pages in docs/ keep their word: their commands and programs are run, their links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import StartService
+
+PAGES = sorted(Path("docs").glob("*.md"))
+RUN = ("curl ", "seedling ")
+"""How a line begins that is run; commands that train, install or measure have tests of their own."""
+ADDRESS = "http://localhost:8000"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Returns the code of a page that is in a language."""
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+
+
+def commands(page: Path) -> list[str]:
+    """Returns the commands of a page that are run, a line each."""
+    lines = "".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith(RUN)]
+
+
+@pytest.fixture(scope="module")
+def shipped(start: StartService) -> Iterator[httpx.Client]:
+    """The service with the shipped model."""
+    with start() as client:
+        yield client
+
+
+@pytest.fixture
+def environment(shipped: httpx.Client) -> dict[str, str]:
+    """What a reader's shell has: the commands of the environment, and the edition in a variable."""
+    edition = shipped.get("/v1/models").json()["data"][0]["edition"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "EDITION": edition, "PYTHONPATH": str(Path.cwd())}
+
+
+def run(words: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Runs what a page shows, in a folder of its own."""
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd=folder, env=environment, timeout=120
+    )
+    assert done.returncode == 0, f"{words[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
+def test_every_command_of_a_page_works(
+    page: Path, shipped: httpx.Client, environment: dict[str, str], tmp_path: Path
+) -> None:
+    for line in commands(page):
+        here = line.replace(ADDRESS, str(shipped.base_url).rstrip("/"))
+        here = re.sub(r"^curl ", "curl --fail-with-body --silent --show-error ", here)
+        run(["bash", "-o", "pipefail", "-c", here], tmp_path, environment)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
+)
+def test_every_program_of_a_page_works(
+    page: Path, shipped: httpx.Client, environment: dict[str, str], tmp_path: Path
+) -> None:
+    for program in blocks(page, "python"):
+        here = program.replace(ADDRESS, str(shipped.base_url).rstrip("/"))
+        run([sys.executable, "-W", "error", "-c", here], tmp_path, environment)
+
+
+def test_the_site_builds_and_every_link_in_it_leads_somewhere(tmp_path: Path) -> None:
+    """Strict mode refuses a link to what is not there."""
+    for name in ("docs", "zensical.toml"):
+        (tmp_path / name).symlink_to(Path(name).resolve())
+    run([str(Path(sys.executable).with_name("zensical")), "build", "--strict"], tmp_path, dict(os.environ))
+    for page in (tmp_path / "site").glob("*.html"):
+        html = page.read_text(encoding="utf-8")
+        assert (
+            re.findall(r'<(?:script|link rel="stylesheet"|img)[^>]*(?:src|href)="(?:https?:)?//[^"]*"', html)
+            == []
+        )
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = Path("zensical.toml").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES if f'"{page.name}"' not in menu] == []

@@ -1,0 +1,71 @@
+"""The API's description: valid, with examples, and shown without a net."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+from playwright.sync_api import expect, sync_playwright
+
+
+@pytest.fixture(scope="module")
+def description(service: httpx.Client) -> dict[str, Any]:
+    """What /openapi.json answers."""
+    answer = service.get("/openapi.json").json()
+    assert isinstance(answer, dict)
+    return answer
+
+
+def operations(description: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {path}", operation
+
+
+def test_the_description_is_valid_openapi(description: dict[str, Any]) -> None:
+    validate(description)
+
+
+def test_every_parameter_is_described_and_has_an_example(description: dict[str, Any]) -> None:
+    poor = [
+        (name, parameter["name"])
+        for name, operation in operations(description)
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query"
+        and not (parameter.get("description") and re.search(r'"examples?"', json.dumps(parameter)))
+    ]
+    assert poor == []
+
+
+def test_every_operation_says_what_it_does(description: dict[str, Any]) -> None:
+    assert [
+        name for name, one in operations(description) if not (one["summary"] and one["description"])
+    ] == []
+    names = [operation["operationId"] for _, operation in operations(description)]
+    assert len(set(names)) == len(names)
+
+
+def test_every_error_is_a_problem_with_an_example(description: dict[str, Any]) -> None:
+    for name, operation in operations(description):
+        for status, answer in operation["responses"].items():
+            if status[0] in "45":
+                assert set(answer["content"]) == {"application/problem+json"}, (name, status)
+                assert "example" in json.dumps(answer), (name, status)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium here")
+def test_the_reference_needs_no_net(service: httpx.Client) -> None:
+    base = str(service.base_url)
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{base}/docs")
+        expect(page.get_by_text("/interpolate", exact=True).first).to_be_visible()
+        browser.close()
+    assert [url for url in asked if not url.startswith((base, "data:"))] == []
