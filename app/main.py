@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from app import catalogue, generate, images, interpolate, operations, pages, problems
 from app.cache import AnswerCache
 from app.choice import Leases
-from app.dialects import openai
+from app.dialects import inference, openai
 from app.reference import describe, name_operation
 from app.registry import Registry
 from app.settings import Settings
@@ -58,7 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         for router in (images.addresses, interpolate.addresses):
             app.include_router(router, prefix=prefix, responses=problems.RESPONSES)
     app.include_router(generate.router, responses=problems.RESPONSES)
-    app.include_router(openai.router, responses=problems.RESPONSES)
+    for dialect in (openai, inference):
+        app.include_router(dialect.router, responses=problems.RESPONSES)
     app.include_router(operations.router)
     for prefix in ("/v1/models/{model:path}", "/models/{edition}"):
         app.include_router(catalogue.addresses, prefix=prefix, responses=problems.RESPONSES)

@@ -71,6 +71,7 @@ def test_every_program_of_a_page_works(
 ) -> None:
     for program in blocks(page, "python"):
         here = program.replace(ADDRESS, str(shipped.base_url).rstrip("/"))
+        here = here.replace("localhost:8000", f"{shipped.base_url.host}:{shipped.base_url.port}")
         run([sys.executable, "-W", "error", "-c", here], tmp_path, environment)
 
 
