@@ -20,18 +20,19 @@ class ConfigurationError(SeedlingError):
     """Settings that are wrong; a line for each."""
 
 
-def read(kind: type[S], arguments: Sequence[str] | None = None) -> S:
+def read(kind: type[S], arguments: Sequence[str] | None = None, **given: object) -> S:
     """Reads the settings: flags come before the environment, and that before the file ``.env``.
 
     Args:
         kind: The settings' class.
         arguments: The flags; those of the process when missing.
+        **given: Settings that are decided, by name; only flags come before them.
 
     Raises:
         ConfigurationError: If one is wrong; names its flag, its variable, what was got and expected.
     """
     try:
-        return CliApp.run(kind, cli_args=None if arguments is None else list(arguments))
+        return CliApp.run(kind, cli_args=None if arguments is None else list(arguments), **given)
     except ValidationError as error:
         lines = [_explain(kind, item["loc"], item["msg"], item["input"]) for item in error.errors()]
         raise ConfigurationError("\n".join(lines)) from None

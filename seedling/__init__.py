@@ -1,0 +1,19 @@
+"""Pictures of seeds for Python programs: from a service, ``Client``, or from a model file, ``Local``."""
+
+from models.contract import SeedError, SeedlingError
+from seedling.client import AsyncClient, Client
+from seedling.errors import AddressError, NoAnswerError, ServiceError
+from seedling.offline import Local
+from seedling.picture import Picture
+
+__all__ = [
+    "AddressError",
+    "AsyncClient",
+    "Client",
+    "Local",
+    "NoAnswerError",
+    "Picture",
+    "SeedError",
+    "SeedlingError",
+    "ServiceError",
+]

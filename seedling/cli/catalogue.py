@@ -1,0 +1,79 @@
+"""``seedling models``: what a service has, or what model files say of themselves."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.contract import ModelFileError
+from seedling.client import Client
+
+
+def models(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A model file or a folder of them; by default the model that ships."),
+    ] = None,
+    *,
+    url: Annotated[str | None, typer.Option(help="Ask the service at this address.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Tell what a service serves, or what model files say of themselves."""
+    if url is not None and path is not None:
+        raise typer.BadParameter("expected PATH or --url, got both", param_hint="--url")
+    if url is None:
+        found = _on_disk(path)
+    else:
+        with Client(url) as client:
+            found = [dict(model) for model in client.models()]
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    else:
+        Console().print(_table(found))
+
+
+def _on_disk(path: Path | None) -> list[dict[str, Any]]:
+    """Returns the cards of model files.
+
+    Raises:
+        ModelFileError: If there is no such file.
+    """
+    from app.model_files import look  # noqa: PLC0415 - as little as can be, for who asks a service
+    from app.settings import SHIPPED_MODEL  # noqa: PLC0415
+
+    root = path or SHIPPED_MODEL
+    seen = look(root, {})
+    if not seen:
+        raise ModelFileError(f"expected a model file, or a folder that holds some, got {root}")
+    return [
+        {"id": file.path.stem, "file": str(file.path)}
+        | ({"error": file.error} if file.card is None else dataclasses.asdict(file.card))
+        for file in seen.values()
+    ]
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    table = Table("model", "pictures", "computes in", "trained on", "where", "state", box=None)
+    for model in found:
+        spec = model.get("spec") or {}
+        side = spec.get("img_resolution")
+        table.add_row(
+            model.get("name") or model["id"],
+            f"{side}×{side}" if side else "",
+            model.get("arithmetic", ""),
+            _describe(model.get("data") or {}),
+            model.get("edition") or model.get("file") or "",
+            model.get("error") or model.get("status", ""),
+        )
+    return table
+
+
+def _describe(data: Mapping[str, Any]) -> str:
+    name, pictures = data.get("name"), data.get("pictures")
+    return f"{name}, {pictures:,} pictures" if isinstance(pictures, int) else str(name or "")
