@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,13 +12,34 @@ import torch
 
 from training.checkpoint import (
     JSON_FILE,
-    STATE_FILE,
     Checkpoint,
     CheckpointError,
     load_checkpoint,
     newest_checkpoint,
+    prune_checkpoints,
     save_checkpoint,
 )
+
+
+def state_file(folder: Path) -> Path:
+    (file,) = folder.glob("state-*.safetensors")
+    return file
+
+
+def save_steps(checkpoint: Checkpoint, run: Path, *steps: int) -> list[Path]:
+    folders = [run / "checkpoints" / f"step-{step:08d}" for step in steps]
+    for step, folder in zip(steps, folders, strict=True):
+        save_checkpoint(dataclasses.replace(checkpoint, step=step), folder)
+    return folders
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Lets no file grow beyond 20,000 bytes, a part of the toy's state."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_checkpoint_survives_the_disk(toy_checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -30,7 +54,7 @@ def test_a_checkpoint_survives_the_disk(toy_checkpoint: Checkpoint, tmp_path: Pa
 
 def test_a_checkpoint_holds_no_pickle(toy_checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(toy_checkpoint, tmp_path / "a")
-    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == [JSON_FILE, STATE_FILE]
+    assert sorted((tmp_path / "a").iterdir()) == [tmp_path / "a" / JSON_FILE, state_file(tmp_path / "a")]
     json.loads((tmp_path / "a" / JSON_FILE).read_text())
 
 
@@ -53,14 +77,35 @@ def test_a_disk_that_refuses_is_named(toy_checkpoint: Checkpoint, tmp_path: Path
         save_checkpoint(toy_checkpoint, tmp_path / "file" / "a")
 
 
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(
+    toy_checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    bare = dataclasses.replace(toy_checkpoint, tensors={"g.weight": torch.zeros(2)})
+    (old,) = save_steps(bare, tmp_path, 2)
+    for folder in (old, old.with_name("step-00000003")):
+        with pytest.raises(CheckpointError, match=rf"cannot write the checkpoint {folder}: .*too large"):
+            save_checkpoint(toy_checkpoint, folder)
+    assert list((tmp_path / "checkpoints").iterdir()) == [old]
+    assert sorted(old.iterdir()) == [old / JSON_FILE, state_file(old)]
+    assert load_checkpoint(tmp_path).tensors.keys() == {"g.weight"}
+
+
 def test_the_newest_of_a_run_is_taken(toy_checkpoint: Checkpoint, tmp_path: Path) -> None:
-    for step in (9, 10, 2):
-        save_checkpoint(
-            dataclasses.replace(toy_checkpoint, step=step), tmp_path / "checkpoints" / f"step-{step:08d}"
-        )
-    (tmp_path / "checkpoints" / ".step-00000011.partial").mkdir()
+    save_steps(toy_checkpoint, tmp_path, 9, 10, 2)
+    (tmp_path / "checkpoints" / "step-00000011").mkdir()
     assert newest_checkpoint(tmp_path).name == "step-00000010"
     assert load_checkpoint(tmp_path).step == 10
+
+
+def test_old_checkpoints_and_leftovers_are_removed(toy_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    *_, before, newest = save_steps(toy_checkpoint, tmp_path, 1, 2, 10)
+    (newest / ".tmpAbCd").write_bytes(b"half a state")
+    (newest.with_name("step-00000011")).mkdir()
+    (newest.with_name("step-00000011") / "state.partial").write_bytes(b"half a state")
+    prune_checkpoints(tmp_path, keep=2)
+    assert sorted((tmp_path / "checkpoints").iterdir()) == [before, newest]
+    assert sorted(newest.iterdir()) == [newest / JSON_FILE, state_file(newest)]
 
 
 def test_a_run_without_checkpoints_is_refused(tmp_path: Path) -> None:
@@ -68,18 +113,49 @@ def test_a_run_without_checkpoints_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("file", [STATE_FILE, JSON_FILE])
-def test_a_truncated_checkpoint_is_refused(toy_checkpoint: Checkpoint, tmp_path: Path, file: str) -> None:
+def test_a_truncated_description_is_refused(toy_checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(toy_checkpoint, tmp_path / "a")
-    content = (tmp_path / "a" / file).read_bytes()
-    (tmp_path / "a" / file).write_bytes(content[: len(content) // 2])
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    os.truncate(tmp_path / "a" / JSON_FILE, 100)
+    with pytest.raises(CheckpointError, match=r"the checkpoint .*a cannot be read"):
         load_checkpoint(tmp_path / "a")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped bit"])
+def test_a_damaged_state_is_named(toy_checkpoint: Checkpoint, tmp_path: Path, damage: str) -> None:
+    save_checkpoint(toy_checkpoint, tmp_path / "a")
+    file = state_file(tmp_path / "a")
+    spoil(file, damage)
+    with pytest.raises(
+        CheckpointError, match=rf"{file} is damaged: its SHA-256 is .*, expected {file.stem[6:]}"
+    ):
+        load_checkpoint(tmp_path / "a")
+
+
+def spoil(file: Path, damage: str) -> None:
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_the_one_before_a_damaged_checkpoint_is_taken_with_a_word(
+    toy_checkpoint: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    older, newest = save_steps(toy_checkpoint, tmp_path, 9, 10)
+    spoil(state_file(newest), "flipped bit")
+    assert load_checkpoint(tmp_path).step == 9
+    assert f"{state_file(newest)} is damaged" in caplog.text
+    assert "taking the checkpoint before it" in caplog.text
+    spoil(state_file(older), "cut")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(tmp_path)
 
 
 def test_a_checkpoint_of_another_version_is_refused(toy_checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(toy_checkpoint, tmp_path / "a")
     file = tmp_path / "a" / JSON_FILE
-    file.write_text(file.read_text().replace("seedling-checkpoint/1", "seedling-checkpoint/9"))
+    file.write_text(file.read_text().replace("seedling-checkpoint/2", "seedling-checkpoint/9"))
     with pytest.raises(CheckpointError, match="seedling-checkpoint/9"):
         load_checkpoint(tmp_path / "a")

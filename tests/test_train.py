@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from training.checkpoint import load_checkpoint
 from training.config import ConfigError
 from training.loop import Trainer
 from training.train import main
@@ -54,8 +54,7 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", *words: str) -> Non
 
 
 def final_state(run: Path) -> dict[str, torch.Tensor]:
-    newest = max((run / "checkpoints").iterdir())
-    return load_file(newest / "state.safetensors")
+    return dict(load_checkpoint(run).tensors)
 
 
 @pytest.fixture(scope="module")

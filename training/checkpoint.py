@@ -1,11 +1,14 @@
-"""Checkpoints: a folder of two files, ``state.safetensors`` and ``checkpoint.json``.
+"""Checkpoints: a folder of two files, ``state-….safetensors`` and ``checkpoint.json``.
 
-The folder is written under a temporary name and renamed when complete, so a checkpoint that exists
-is whole. No pickle anywhere.
+``checkpoint.json`` names the state, with its SHA-256, and comes last, in one rename: a folder that has one
+is whole, and one that is written anew holds the old state until the new one stands. A process that is
+killed, or a machine that loses its power, leaves the one or the other. No pickle anywhere.
 """
 
 import dataclasses
+import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,9 +22,12 @@ from torch import Tensor
 from models.contract import ModelSpec, SeedlingError
 from training.config import TrainConfig
 
-FORMAT_VERSION = "seedling-checkpoint/1"
-STATE_FILE = "state.safetensors"
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = "seedling-checkpoint/2"
 JSON_FILE = "checkpoint.json"
+
+_PARTIAL = "state.partial"
 
 
 class CheckpointError(SeedlingError):
@@ -65,12 +71,11 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes a checkpoint so that ``folder`` either holds all of it or is as it was before.
+    """Writes a checkpoint so that ``folder`` holds either all of it or what it held before, at any moment.
 
     Raises:
         CheckpointError: If the disk refuses; the text says why.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
     description = {
         "format": FORMAT_VERSION,
         "config": checkpoint.config.to_dict(),
@@ -79,44 +84,110 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         "data": dict(checkpoint.data),
         "metrics": dict(checkpoint.metrics),
     }
+    json.dumps(description)  # what JSON cannot hold should not cost the time to write the state
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        # safetensors refuses shared or strided memory; detach and pack.
-        tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
-        save_file(tensors, partial / STATE_FILE)
-        (partial / JSON_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        for file in (partial / STATE_FILE, partial / JSON_FILE):
-            _flush_to_disk(file)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        sha256 = _write_state(checkpoint.tensors, folder)
+        state = f"state-{sha256[:16]}.safetensors"
+        description |= {"state": state, "sha256": sha256}
+        (folder / _PARTIAL).rename(folder / state)
+        _replace(folder / JSON_FILE, json.dumps(description, indent=2) + "\n")
+        for directory in (folder, *folder.absolute().parents[:2]):
+            _flush_to_disk(directory)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(f"cannot write the checkpoint {folder}: {error}") from error
+    finally:
+        _sweep(folder)
 
 
-def _flush_to_disk(file: Path) -> None:
+def _write_state(tensors: Mapping[str, Tensor], folder: Path) -> str:
+    """Writes the state under its temporary name; returns its SHA-256."""
+    # safetensors refuses shared or strided memory; detach and pack.
+    packed = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    save_file(packed, folder / _PARTIAL)
+    _flush_to_disk(folder / _PARTIAL)
+    return _sha256(folder / _PARTIAL)
+
+
+def _replace(file: Path, text: str) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    _flush_to_disk(partial)
+    _flush_to_disk(partial.parent)  # the state must have its name before anything says it
+    partial.replace(file)
+
+
+def _flush_to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)  # a folder too: what was renamed in it is lost otherwise
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(file: Path) -> str:
     with file.open("rb") as handle:
-        os.fsync(handle.fileno())
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what a checkpoint's folder holds besides it: all of it, where no checkpoint was completed."""
+    try:
+        known = {JSON_FILE, json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))["state"]}
+    except FileNotFoundError:
+        shutil.rmtree(folder, ignore_errors=True)
+    except (OSError, KeyError, TypeError, ValueError):
+        return  # damaged: for a person to look at
+    else:
+        for file in folder.iterdir():
+            if file.name not in known:
+                file.unlink()
+
+
+def prune_checkpoints(run: Path, keep: int) -> None:
+    """Removes all but a run's newest checkpoints, and what writes that were cut short have left.
+
+    Args:
+        run: The run's folder.
+        keep: Number of newest checkpoints that stay, at least 1.
+    """
+    for folder in (run / "checkpoints").glob("step-*"):
+        _sweep(folder)
+    for old in checkpoints(run)[:-keep]:
+        (old / JSON_FILE).unlink()  # first, so that a kill leaves no half of one that seems whole
+        shutil.rmtree(old)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint folder, or the newest one of a run's folder.
+    """Reads a checkpoint folder, or the newest one of a run's folder that is not damaged.
 
     Raises:
         CheckpointError: If there is none, or it cannot be read.
     """
-    folder = path if (path / JSON_FILE).is_file() else newest_checkpoint(path)
+    *newer, oldest = [path] if (path / JSON_FILE).is_file() else checkpoints(path)[::-1]
+    for folder in newer:
+        try:
+            return _read(folder)
+        except CheckpointError as error:
+            log.warning("%s; taking the checkpoint before it", error)
+    return _read(oldest)
+
+
+def _read(folder: Path) -> Checkpoint:
     try:
         description = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
         if description["format"] != FORMAT_VERSION:
             raise CheckpointError(
                 f"{folder} has format {description['format']!r}, this version reads {FORMAT_VERSION!r}"
             )
+        state = folder / description["state"]
+        if (found := _sha256(state)) != description["sha256"]:
+            raise CheckpointError(
+                f"{state} is damaged: its SHA-256 is {found[:16]}…, expected {description['sha256'][:16]}…"
+            )
         return Checkpoint(
             config=TrainConfig.from_dict(description["config"]),
-            tensors=load_file(folder / STATE_FILE),
+            tensors=load_file(state),
             step=description["step"],
             seconds=description["seconds"],
             data=description["data"],
@@ -126,8 +197,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"the checkpoint {folder} cannot be read: {error}") from error
 
 
-def newest_checkpoint(run: Path) -> Path:
-    """Returns the checkpoint folder with the highest step in a run's folder.
+def checkpoints(run: Path) -> list[Path]:
+    """Returns the checkpoint folders of a run, the oldest first.
 
     Raises:
         CheckpointError: If the folder holds none.
@@ -137,4 +208,13 @@ def newest_checkpoint(run: Path) -> Path:
         raise CheckpointError(
             f"no checkpoint in {run}: expected {run / 'checkpoints' / 'step-…' / JSON_FILE}"
         )
-    return folders[-1]
+    return folders
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """Returns the checkpoint folder with the highest step in a run's folder.
+
+    Raises:
+        CheckpointError: If the folder holds none.
+    """
+    return checkpoints(run)[-1]
