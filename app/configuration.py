@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, CliApp, DotEnvSettingsSource, SettingsError
@@ -20,7 +20,7 @@ class ConfigurationError(SeedlingError):
     """Settings that are wrong; a line for each."""
 
 
-def read(kind: type[S], arguments: Sequence[str] | None = None, **given: object) -> S:
+def read(kind: type[S], arguments: Sequence[str] | None = None, **given: Any) -> S:  # noqa: ANN401 - as the settings declare them
     """Reads the settings: flags come before the environment, and that before the file ``.env``.
 
     Args:

@@ -1,6 +1,7 @@
 """The command ``seedling``.
 
-An error is one line on stderr. The exit code is 0, 1 if a request failed, 2 if it was wrong, 130 after Ctrl-C.
+An error is one line on stderr. The exit code is 0; 1 if a request failed, 2 if it was wrong,
+130 after Ctrl-C.
 """
 
 import io

@@ -81,7 +81,7 @@ Force = Annotated[
     typer.Option(
         "--force",
         "-f",
-        help="Write over files whose names the command makes up; one that --out names is written over anyhow.",
+        help="Write over files whose names the command makes up; what --out names is written over anyhow.",
         rich_help_panel=FILE,
     ),
 ]

@@ -20,8 +20,8 @@ MANY = 16
 """From so many pictures on a terminal shows how far it is."""
 
 STILLS: dict[str, Still] = {f".{form}": form for form in get_args(Still)} | {".jpeg": "jpg"}
-MOTIONS: dict[str, Motion] = {".png": "strip"} | {
-    f".{form}": form for form in get_args(Motion) if form not in {"strip", "sheet"}
+MOTIONS: dict[str, Motion] = {
+    ".png" if form == "strip" else f".{form}": form for form in get_args(Motion) if form != "sheet"
 }
 
 Seeds = Annotated[
@@ -67,7 +67,7 @@ def generate(  # noqa: PLR0913 - each is an option
     model: given.Model = None,
     url: given.Url = None,
 ) -> None:
-    """Grow the pictures of seeds, and of those that follow: seed + 1, seed + 2, …
+    """Grow the pictures of seeds, and of those that follow.
 
     Without --url everything happens in this process, with the bytes that a service of the same model gives.
     """
