@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from models.contract import SeedlingError
-from training.checkpoint import save_checkpoint
+from training.checkpoint import prune_checkpoints, save_checkpoint
 from training.loop import StepStats, Trainer
 from training.samples import fixed_latents, save_sheet
 
@@ -137,11 +136,9 @@ class Run:
         save_sheet(self.trainer.sample(self.latents), file)
 
     def _save_checkpoint(self) -> Path:
-        checkpoints = self.options.folder / "checkpoints"
-        folder = checkpoints / f"step-{self.trainer.step:08d}"
+        folder = self.options.folder / "checkpoints" / f"step-{self.trainer.step:08d}"
         save_checkpoint(self.trainer.checkpoint(self.data, self.seconds), folder)
-        for old in sorted(checkpoints.glob("step-*"))[: -self.options.keep]:
-            shutil.rmtree(old)
+        prune_checkpoints(self.options.folder, self.options.keep)
         return folder
 
     def _out_of_time(self) -> bool:
