@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from models.contract import SeedlingError
 from training.checkpoint import prune_checkpoints, save_checkpoint
+from training.journal import Entry, Journal, Scalars, Sheet
 from training.loop import StepStats, Trainer
 from training.samples import fixed_latents, save_sheet
 
@@ -81,6 +82,7 @@ class Run:
         settings = json.dumps({"config": config.to_dict(), "data": self.data}, indent=2)
         (self.options.folder / "settings.json").write_text(settings + "\n", encoding="utf-8")
         with (
+            Journal(self.options.folder, self.trainer.step) as self.journal,
             SummaryWriter(str(self.options.folder / "tensorboard")) as scalars,
             tqdm(
                 total=config.total_steps * config.batch_size,
@@ -92,8 +94,8 @@ class Run:
             self._stopping_on_signals(),
         ):
             self._steps(scalars, bar)
-        self._save_sheet()
-        self._save_checkpoint()
+            self._save_sheet()
+            self._save_checkpoint()
         return self.trainer.step >= config.total_steps
 
     def _steps(self, scalars: SummaryWriter, bar: "tqdm[Any]") -> None:
@@ -122,6 +124,7 @@ class Run:
 
     def _read(self, stats: StepStats, scalars: SummaryWriter, bar: "tqdm[Any]") -> None:
         values = stats.as_floats()
+        self.note(Scalars, values=values)
         for name, value in values.items():
             if not math.isfinite(value):
                 raise TrainingDivergedError(
@@ -134,6 +137,16 @@ class Run:
     def _save_sheet(self) -> None:
         file = self.options.folder / "samples" / f"{self.shown:09d}.png"
         save_sheet(self.trainer.sample(self.latents), file)
+        self.note(Sheet, file=file.relative_to(self.options.folder).as_posix())
+
+    def note(self, kind: type[Entry], **fields: Any) -> None:  # noqa: ANN401 - as the kind of entry has them
+        """Writes an entry of this moment into the journal, which is open while ``train`` runs."""
+        now: dict[str, Any] = {
+            "step": self.trainer.step,
+            "shown": self.shown,
+            "seconds": round(self.seconds, 3),
+        }
+        self.journal.write(kind(**now, **fields))
 
     def _save_checkpoint(self) -> Path:
         folder = self.options.folder / "checkpoints" / f"step-{self.trainer.step:08d}"
