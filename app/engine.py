@@ -5,6 +5,7 @@ import hashlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,7 +30,9 @@ MARGIN = 1.1
 """What is told to take so long took a little less a moment ago: the rate wobbles."""
 
 GRACE_S = 5.0
-"""How long a thread may take over its last batch when the engine stops, in seconds."""
+"""How long the threads may take over their last batches when the engine stops, in seconds."""
+
+STOPPING = "the service is stopping"
 
 Source = int | bytes
 """What a picture is grown from: a seed, 0…2^64-1, or a latent as the bytes of its float32 numbers."""
@@ -115,6 +118,7 @@ class Engine:
         ]
         self._packers = ThreadPoolExecutor(workers, "pack")
         self._loop: asyncio.AbstractEventLoop
+        self._over = False
         self.arriving = 0
         """Pictures that were let in at the door and have not been asked for here yet."""
         self.leases = 0
@@ -134,15 +138,21 @@ class Engine:
         for thread in self._threads:
             thread.start()
 
-    async def stop(self) -> None:
-        """Ends the threads once the batches that they are at are done; what waits fails."""
+    def give_up(self) -> None:
+        """Fails what waits, and refuses what comes from now on."""
+        self._over = True
         for job in list(self._jobs.values()):
             if self._queue.drop(job):
-                self._settle(job, EngineStoppedError("the service is stopping"))
+                self._settle(job, EngineStoppedError(STOPPING))
         self._queue.close()
+
+    async def stop(self) -> None:
+        """Ends the threads once the batches that they are at are done; what waits fails."""
+        self.give_up()
+        deadline = time.monotonic() + GRACE_S
         for thread in self._threads:
-            await asyncio.to_thread(thread.join, GRACE_S)
-        self._packers.shutdown()
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+        self._packers.shutdown(wait=False)
 
     # --- Requests ------------------------------------------------------------------------------------
 
@@ -180,7 +190,10 @@ class Engine:
 
         Raises:
             OverloadError: If there is no room for them, or no time.
+            EngineStoppedError: If the service is about to end.
         """
+        if self._over:
+            raise EngineStoppedError(STOPPING)
         load = self._queue.waiting + self._queue.taken + coming
         if load + count > self.max_queue:
             message = (

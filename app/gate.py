@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from app.cache import AnswerCache
     from app.engine import Engine
+    from app.registry import Registry
     from app.settings import Settings
 
 _PICTURES = re.compile(rb"/(images/|interpolate\?)(?!.*[?&]model=)", re.DOTALL)
@@ -34,12 +35,17 @@ class GateProtocol(HttpToolsProtocol):
 
     _refused = False
 
+    @property
+    def _registry(self) -> "Registry":
+        registry: Registry = cast("FastAPI", self.app).state.registry
+        return registry
+
     def on_headers_complete(self) -> None:
         """Refuses the request that has come in, or hands it on."""
         if not self._may_be_refused():
             super().on_headers_complete()
             return
-        engine: Engine = cast("FastAPI", self.app).state.registry.default
+        engine: Engine = self._registry.default
         if (error := self._find_refusal(engine)) is None:
             # Requests that came in together are looked at one after the other before the first of them
             # gets to the engine: until then it does not know them.
@@ -72,6 +78,7 @@ class GateProtocol(HttpToolsProtocol):
         idle = self.cycle is None or self.cycle.response_complete
         return (
             idle
+            and not self._registry.draining
             and self.parser.get_method() == b"GET"
             and self.parser.should_keep_alive()
             and _PICTURES.match(self.url) is not None

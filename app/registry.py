@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.engine import Engine
+from app.engine import STOPPING, Engine
 from app.memory import give_back_memory
 from app.model import load
 from app.model_files import Sighting, take_stamp
@@ -63,6 +63,8 @@ class Registry:
         self._editions: dict[str, Engine] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.draining = False
+        """Whether the service is about to stop, and balancers should send their requests elsewhere."""
         self._load_s = 0.0
         """How long the last one took to load, in seconds."""
         self._told: dict[Path, str] = {}
@@ -108,11 +110,20 @@ class Registry:
         )
         return [*named, *sorted(self._shelf.strays, key=lambda entry: entry.name)]
 
+    def why_not_ready(self) -> str | None:
+        """Returns why no request should be sent here now; None if the default can grow pictures."""
+        return STOPPING if self.draining else None
+
     # --- Life ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Starts the default's engine, for the event loop that runs now."""
         self.default.start()
+
+    def give_up(self) -> None:
+        """Fails whatever waits, and refuses what comes: at the end any answer is better than none."""
+        for engine in self._editions.values():
+            engine.give_up()
 
     async def stop(self) -> None:
         """Stops every engine."""
