@@ -12,17 +12,22 @@ from torch.optim.swa_utils import AveragedModel
 
 from models.contract import PIXEL_SCALE
 from models.dcgan import Discriminator, Generator
-from training.augment import translate
+from training.augment import Augment
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.convolutions import use_matrix_products
 from training.losses import make_loss
+from training.pace import Turn, turn
+from training.perceptual import Perceptual
+from training.regularisers import Judged, Regularisation
 
 BN_BATCHES = 50
 """Batches over which an averaged generator's BatchNorm statistics are recomputed: averaged weights
 with the statistics of other weights make broken pictures."""
 
 _SEED_STRIDE = 1_000_003
+_STREAM_STRIDE = 0x9E3779B9
+"""Far from what steps come to, and odd: torch's generator on the CPU looks at 32 bits only."""
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -37,6 +42,12 @@ class StepStats:
     """Mean logit of real pictures."""
     fake_logit: Tensor
     """Mean logit of generated pictures."""
+    real_accuracy: Tensor
+    """Share of real pictures that D calls real."""
+    fake_accuracy: Tensor
+    """Share of generated pictures that D calls generated."""
+    gradient_g: Tensor
+    """Norm of the gradient that reached G's weights; 0 where G rested."""
 
     def as_floats(self) -> dict[str, float]:
         """Returns the scalars by name; waits for the device."""
@@ -70,54 +81,117 @@ class Trainer:
         self.config = config
         self.device = device
         self.step = 0
-        self.loss = make_loss(config)
+        self.lr_scale_d = 1.0
+        """Factor on D's learning rate besides the settings: what the balance asks for at the moment."""
         self.g = self._place(Generator(config.spec))
-        self.d = self._place(Discriminator(config.spec, config.d_norm))
+        d = Discriminator(config.spec, config.d_norm, init=config.d_init, gain=config.d_gain)
+        self.d = self._place(d)
         self.g_ema = self._average() if config.ema_half_life_kimg else None
-        self.opt_g = self._adam(self.g, config.lr_g)
-        self.opt_d = self._adam(self.d, config.lr_d)
+        self.opt_g = self._adam(self.g, config.lr_g, (config.beta1_g, config.beta2_g))
+        self.opt_d = self._adam(self.d, config.lr_d, (config.beta1_d, config.beta2_d))
+        self._play_by(config)
         self.pixels = torch.from_numpy(pixels).to(device)
         self._random = torch.Generator(device)
         self._order = torch.empty(0, dtype=torch.long)
         self._epoch = -1
 
+    def adopt(self, config: TrainConfig) -> None:
+        """Goes on by other settings of the game: losses, rates, turns, penalties, augmentation."""
+        p, lecam = self.augment.p, self.regularisation.lecam
+        if config.augment_p != self.config.augment_p:
+            p = p.new_tensor(config.augment_p)
+        self._play_by(config)
+        self.augment.p.copy_(p)
+        self.regularisation.lecam.load_state_dict(lecam.state_dict())
+
+    def _play_by(self, config: TrainConfig) -> None:
+        """Makes what follows from the settings and learns nothing itself."""
+        self.config = config
+        self.loss = make_loss(config)
+        self.augment = Augment(config).to(self.device)
+        self.regularisation = Regularisation(config).to(self.device)
+        self.perceptual = Perceptual().to(self.device) if config.perceptual else None
+
     def train_step(self) -> StepStats:
         """Takes one step: D learns while G is frozen, then G learns while D is frozen.
 
-        One batch of generated pictures serves both halves.
+        One batch of generated pictures serves both halves. A network whose turn it is not only looks.
         """
-        self._random.manual_seed(self.config.seed * _SEED_STRIDE + self.step)
+        self._random.manual_seed(
+            self.config.seed * _SEED_STRIDE + self.config.stream * _STREAM_STRIDE + self.step
+        )
         self._set_learning_rates()
-        real = self._real_batch()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
-            fake = self.g(self._latents(self.config.batch_size))
-
-            with frozen(self.g):
-                real_logits, fake_logits = self._judge(self._augment(real), self._augment(fake.detach()))
-                loss_d = self.loss.discriminator(real_logits, fake_logits)
-                self._descend(self.opt_d, loss_d)
-
-            with frozen(self.d):
-                loss_g = self.loss.generator(self.d(self._augment(fake)).float())
-                self._descend(self.opt_g, loss_g)
-
+        stats = self._play(self._real_batch(), turn(self.config, self.step))
         self.step += 1
         if self.g_ema is not None:
             self.g_ema.update_parameters(self.g)
+        return stats
+
+    def _play(self, real: Tensor, now: Turn) -> StepStats:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            with torch.set_grad_enabled(now.g_learns):
+                fake = self.g(self._latents(self.config.batch_size))
+            with frozen(self.g), torch.set_grad_enabled(now.d_learns):
+                judged = self._judge(self._augment(real), self._augment(fake.detach()))
+                loss_d = self.loss.discriminator(judged.real_logits, judged.fake_logits)
+                if now.d_learns:
+                    self._descend(self.opt_d, loss_d + self.regularisation(judged, lazily=now.lazily))
+            with frozen(self.d), torch.set_grad_enabled(now.g_learns):
+                loss_g = self._generator_loss(real, fake)
+                if now.g_learns:
+                    self._descend(self.opt_g, loss_g + self._resemblance(real, fake))
+        return self._measured(judged, loss_d, loss_g, g_learned=now.g_learns)
+
+    def _generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        fake_logits = self.d(self._augment(fake)).float()
+        if not self.loss.relative:
+            return self.loss.generator(fake_logits, fake_logits)
+        with torch.no_grad():
+            real_logits = self.d(self._augment(real)).float()
+        return self.loss.generator(real_logits, fake_logits)
+
+    def _resemblance(self, real: Tensor, fake: Tensor) -> Tensor | float:
+        if self.perceptual is None:
+            return 0.0
+        distance: Tensor = self.perceptual(real, fake)
+        return self.config.perceptual * distance
+
+    @torch.no_grad()
+    def _measured(self, judged: Judged, loss_d: Tensor, loss_g: Tensor, *, g_learned: bool) -> StepStats:
+        real, fake = judged.real_logits.detach(), judged.fake_logits.detach()
+        real_mean, fake_mean = real.mean(), fake.mean()
+        cut = (real_mean + fake_mean) / 2 if self.loss.threshold is None else self.loss.threshold
+        gradients = [weight.grad for weight in self.g.parameters() if weight.grad is not None]
+        zero = (loss_g.new_zeros(()),)
+        norms = torch._foreach_norm(gradients) if g_learned else zero  # noqa: SLF001 - as torch's own clipping
         return StepStats(
-            loss_d.detach(), loss_g.detach(), real_logits.detach().mean(), fake_logits.detach().mean()
+            loss_d=loss_d.detach(),
+            loss_g=loss_g.detach(),
+            real_logit=real_mean,
+            fake_logit=fake_mean,
+            real_accuracy=(real > cut).float().mean(),
+            fake_accuracy=(fake < cut).float().mean(),
+            gradient_g=torch.stack(norms).norm(),
         )
 
-    def _judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns D's logits of both batches, (N, 1) float32 each.
+    def _judge(self, real: Tensor, fake: Tensor) -> Judged:
+        """Shows D both batches.
 
         BatchNorm must see each batch alone, else its statistics give away which is which; without
         it one pass over both is faster.
         """
         if self.config.d_norm == "batch":
-            return self.d(real).float(), self.d(fake).float()
-        real_logits, fake_logits = self.d(torch.cat([real, fake])).float().chunk(2)
-        return real_logits, fake_logits
+            real_logits, fake_logits = self.d(real).float(), self.d(fake).float()
+        else:
+            real_logits, fake_logits = self.d(torch.cat([real, fake])).float().chunk(2)
+        return Judged(
+            d=self.d,
+            real=real,
+            fake=fake,
+            real_logits=real_logits,
+            fake_logits=fake_logits,
+            random=self._random,
+        )
 
     @property
     def mixed_precision(self) -> bool:
@@ -156,6 +230,7 @@ class Trainer:
     def checkpoint(self, data: dict[str, object], seconds: float) -> Checkpoint:
         """Returns everything that a run needs to go on."""
         nets = {"g": self.g.state_dict(), "d": self.d.state_dict()}
+        nets |= {"augment": self.augment.state_dict(), "regularisation": self.regularisation.state_dict()}
         if self.g_ema is not None:
             nets["g_ema"] = self.final_generator().state_dict()
         tensors = {f"{prefix}.{key}": value for prefix, state in nets.items() for key, value in state.items()}
@@ -165,12 +240,15 @@ class Trainer:
         return Checkpoint(config=self.config, tensors=tensors, step=self.step, seconds=seconds, data=data)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Goes back to the state of a checkpoint of the same recipe."""
+        """Goes back to the state of a checkpoint of the same networks; the settings stay."""
         self.g.load_state_dict(checkpoint.select("g"))
         self.d.load_state_dict(checkpoint.select("d"))
         if self.g_ema is not None:
             self.g_ema.module.load_state_dict(checkpoint.select("g_ema"))
             self.g_ema.n_averaged.fill_(checkpoint.step)
+        if checkpoint.config.augment_p == self.config.augment_p:
+            self.augment.load_state_dict(checkpoint.select("augment"))
+        self.regularisation.load_state_dict(checkpoint.select("regularisation"))
         for prefix, optimizer in (("opt_g", self.opt_g), ("opt_d", self.opt_d)):
             _restore_optimizer(optimizer, checkpoint.select(prefix))
         self.step = checkpoint.step
@@ -196,8 +274,8 @@ class Trainer:
         decay = 0.5 ** (self.config.batch_size / 1000 / half_life)
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
-    def _adam(self, net: nn.Module, lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(net.parameters(), lr, (self.config.beta1, self.config.beta2), fused=True)
+    def _adam(self, net: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+        return torch.optim.Adam(net.parameters(), lr, betas, fused=True)
 
     def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -209,7 +287,8 @@ class Trainer:
         done = self.step / self.config.total_steps
         past = 0.0 if start >= 1 else max(0.0, (done - start) / (1 - start))
         share = 1 - 0.9 * min(past, 1.0)
-        for optimizer, lr in ((self.opt_g, self.config.lr_g), (self.opt_d, self.config.lr_d)):
+        lr_d = self.config.lr_d * self.lr_scale_d
+        for optimizer, lr in ((self.opt_g, self.config.lr_g), (self.opt_d, lr_d)):
             optimizer.param_groups[0]["lr"] = lr * share
 
     def _real_batch(self) -> Tensor:
@@ -241,7 +320,8 @@ class Trainer:
         return [torch.randn(shape, generator=generator).to(self.device) for _ in range(BN_BATCHES)]
 
     def _augment(self, img: Tensor) -> Tensor:
-        return translate(img, self.config.translate, self._random)
+        seen: Tensor = self.augment(img, self._random)
+        return seen
 
 
 def _recompute_batch_norm(net: nn.Module, latents: list[Tensor]) -> None:
