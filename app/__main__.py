@@ -5,6 +5,7 @@ import sys
 
 from app.configuration import changed, read, unknown_variables
 from app.listener import bind, raise_open_files
+from app.logs import start_logging
 from app.settings import Settings
 from models.contract import SeedlingError
 
@@ -13,9 +14,9 @@ log = logging.getLogger("seedling")
 
 def main() -> int:
     """Starts the service; returns the exit code."""
-    start_logging()
     try:
         settings = read(Settings)
+        start_logging(settings.log)
         _tell(settings)
         raise_open_files()
         listener = bind(settings)
@@ -28,12 +29,6 @@ def main() -> int:
         return serve(settings, listener)
     except SeedlingError as error:
         return complain(error)
-
-
-def start_logging() -> None:
-    """Sends what is logged to stderr."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 
 def complain(error: SeedlingError) -> int:

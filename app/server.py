@@ -55,6 +55,7 @@ def serve(settings: Settings, listener: socket.socket, supervisor: socket.socket
         app,
         http=GateProtocol,
         backlog=BACKLOG,
+        log_config=None,  # as everything else here
         log_level="warning",
         access_log=False,
         server_header=False,

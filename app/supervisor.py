@@ -10,6 +10,7 @@ import sys
 import time
 from asyncio.subprocess import Process
 
+from app import siblings
 from app.configuration import as_variables
 from app.listener import address
 from app.settings import Settings
@@ -48,6 +49,7 @@ class Supervisor:
         self._settings = settings
         self._listener = listener
         self._environment = os.environ | as_variables(settings, secrets=True)
+        self._family = siblings.new_family()
         self._processes: dict[int, Process] = {}
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
@@ -104,7 +106,7 @@ class Supervisor:
             sockets = (self._listener.fileno(), theirs.fileno())
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "app.worker", *map(str, sockets)),
-                env=self._environment,
+                env=self._environment | siblings.introduce(self._family, place),
                 pass_fds=sockets,
             )
         self._processes[place] = process

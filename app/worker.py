@@ -4,7 +4,8 @@ import signal
 import socket
 import sys
 
-from app.__main__ import complain, start_logging
+from app.__main__ import complain
+from app.logs import start_logging
 from app.settings import Settings
 from models.contract import SeedlingError
 
@@ -14,12 +15,13 @@ def main() -> int:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal sends it to all; the supervisor tells what to do
-    start_logging()
     listener, line = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     try:
         from app.server import serve  # noqa: PLC0415 - as in app.__main__
 
-        return serve(Settings(), listener, line)
+        settings = Settings()
+        start_logging(settings.log)
+        return serve(settings, listener, line)
     except SeedlingError as error:
         return complain(error)
 
