@@ -9,10 +9,9 @@ import json
 import platform
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Annotated
 
 import onnxruntime
-from fastapi import APIRouter, FastAPI, Header, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 from prometheus_client import GCCollector, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -51,15 +50,12 @@ class Told:
     response_class=Response,
     responses={200: {"content": {"text/plain": {}, OPENMETRICS: {}}, "description": "The metrics"}},
 )
-async def metrics(
-    request: Request,
-    accept: Annotated[str, Header(description="Prometheus's text format, or OpenMetrics.")] = "",
-) -> Response:
+async def metrics(request: Request) -> Response:
     """Tell what all workers have counted, for Prometheus."""
     app = request.app
     told = [tell(app), *await app.state.siblings.ask()]
     try:
-        encode, media_type = choose_encoder(accept)
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
     except (TypeError, ValueError):  # a version that is no number
         encode, media_type = choose_encoder("")
     content = await asyncio.to_thread(lambda: encode(Told(_join(told))))
