@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from app.conditional import kept_at
 from app.engine import OverloadError
 from app.exchange import Exchange, current, identify
+from app.observer import NO_ROUTE
 from app.problems import refuse
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ class GateProtocol(HttpToolsProtocol):
         """Takes note of a connection."""
         super().connection_made(transport)
         cast("FastAPI", self.app).state.tally.connections = self.connections
+
+    def send_400_response(self, msg: str) -> None:
+        """Says that what came is no request."""
+        tally: HttpTally = cast("FastAPI", self.app).state.tally
+        tally.answered(NO_ROUTE, "other", 400)
+        tally.turned_away(400, "malformed")
+        super().send_400_response(msg)
 
     def on_headers_complete(self) -> None:
         """Refuses the request that has come in, or hands it on."""
