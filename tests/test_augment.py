@@ -7,10 +7,13 @@ import torch
 
 from training.augment import FEW, MANY, Augment, cutout, recolour, suited_to, translate
 from training.config import TrainConfig
+from training.draws import Draws
 
 
-def random(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def random(seed: int = 0) -> Draws:
+    draws = Draws(torch.device("cpu"))
+    draws.begin(seed)
+    return draws
 
 
 @pytest.mark.parametrize("change", [translate, recolour, cutout])

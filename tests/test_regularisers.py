@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import TrainConfig
+from training.draws import Draws
 from training.regularisers import Judged, Regularisation
 from training.regularisers.consistency import consistency
 from training.regularisers.gradient_penalty import gradient_penalty
@@ -31,9 +32,10 @@ class LinearD(nn.Module):
 
 
 def judged(d: Callable[[Tensor], Tensor], seed: int = 0) -> Judged:
-    random = torch.Generator().manual_seed(seed)
-    real, fake = torch.randn(2, *SHAPE, generator=random)
-    return Judged(d=d, real=real, fake=fake, real_logits=d(real), fake_logits=d(fake), random=random)
+    draws = Draws(torch.device("cpu"))
+    draws.begin(seed)
+    real, fake = (draws.normal(*SHAPE) for _ in range(2))
+    return Judged(d=d, real=real, fake=fake, real_logits=d(real), fake_logits=d(fake), draws=draws)
 
 
 def test_r1_of_a_linear_d_is_half_its_squared_slope() -> None:
@@ -69,7 +71,12 @@ def test_lecam_penalises_what_lies_beyond_the_other_kind_s_mean() -> None:
     lecam = LeCam()
     real, fake = torch.tensor([[3.0], [1.0]]), torch.tensor([[-2.0], [0.0]])
     step = Judged(
-        d=lambda _: real, real=real, fake=fake, real_logits=real, fake_logits=fake, random=torch.Generator()
+        d=lambda _: real,
+        real=real,
+        fake=fake,
+        real_logits=real,
+        fake_logits=fake,
+        draws=Draws(torch.device("cpu")),
     )
     real_mean, fake_mean = (1 - DECAY) * 2, (1 - DECAY) * -1
     wanted = ((3 - fake_mean) ** 2 + (1 - fake_mean) ** 2) / 2 + ((real_mean + 2) ** 2 + real_mean**2) / 2

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from training.config import TrainConfig
+from training.draws import Draws
 
 
 class Augment(nn.Module):
@@ -29,31 +30,31 @@ class Augment(nn.Module):
         self._config = config
         self._always = config.augment_p == 1 and not config.ada_target
 
-    def forward(self, img: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, img: Tensor, draws: Draws) -> Tensor:
         """Returns the pictures as D is to see them: (N, C, H, W) in [-1, 1] → the same.
 
         Args:
             img: The pictures; gradients flow through.
-            generator: Source of the changes, on the device of ``img``.
+            draws: Source of the changes, on the device of ``img``.
         """
         settings = self._config
         if not (settings.translate or settings.colour or settings.cutout):
             return img
-        changed = cutout(img, settings.cutout, generator)
-        changed = translate(recolour(changed, settings.colour, generator), settings.translate, generator)
+        changed = cutout(img, settings.cutout, draws)
+        changed = translate(recolour(changed, settings.colour, draws), settings.translate, draws)
         if self._always:
             return changed
-        chosen = torch.rand(len(img), 1, 1, 1, generator=generator, device=img.device) < self.p
+        chosen = draws.uniform(len(img), 1, 1, 1) < self.p
         return torch.where(chosen, changed, img)
 
 
-def translate(img: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def translate(img: Tensor, share: float, draws: Draws) -> Tensor:
     """Shifts each picture by its own random distance, filling with the grey of 0.
 
     Args:
         img: (N, C, H, W) float in [-1, 1].
         share: Largest shift, as a share of the side; 0 returns ``img`` itself.
-        generator: Source of the shifts, on the device of ``img``.
+        draws: Source of the shifts, on the device of ``img``.
 
     Returns:
         (N, C, H, W) float; gradients flow through.
@@ -62,7 +63,7 @@ def translate(img: Tensor, share: float, generator: torch.Generator) -> Tensor:
     if reach == 0:
         return img
     n, _, height, width = img.shape
-    dy, dx = torch.randint(0, 2 * reach + 1, (2, n, 1, 1), generator=generator, device=img.device)
+    dy, dx = (draws.integers(2 * reach + 1, n, 1, 1) for _ in range(2))
     rows = dy + torch.arange(height, device=img.device).view(1, -1, 1)
     columns = dx + torch.arange(width, device=img.device).view(1, 1, -1)
     which = torch.arange(n, device=img.device).view(-1, 1, 1)
@@ -70,34 +71,35 @@ def translate(img: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return padded[which, rows, columns].permute(0, 3, 1, 2)
 
 
-def recolour(img: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+def recolour(img: Tensor, strength: float, draws: Draws) -> Tensor:
     """Changes brightness, saturation and contrast of each picture by its own random amounts.
 
     Args:
         img: (N, C, H, W) float in [-1, 1].
         strength: Largest change: of brightness in units of the range's half, of the other two as a factor's
             distance from 1; 0 returns ``img`` itself.
-        generator: Source of the amounts, on the device of ``img``.
+        draws: Source of the amounts, on the device of ``img``.
 
     Returns:
         (N, C, H, W) float, which may leave [-1, 1] by the change; gradients flow through.
     """
     if strength == 0:
         return img
-    amounts = torch.rand(3, len(img), 1, 1, 1, generator=generator, device=img.device)
-    brightness, saturation, contrast = strength * (2 * amounts - 1)
+    brightness, saturation, contrast = (
+        strength * (2 * draws.uniform(len(img), 1, 1, 1) - 1) for _ in range(3)
+    )
     img = img + brightness
     img = torch.lerp(img.mean(1, keepdim=True), img, 1 + saturation)
     return torch.lerp(img.mean((1, 2, 3), keepdim=True), img, 1 + contrast)
 
 
-def cutout(img: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def cutout(img: Tensor, share: float, draws: Draws) -> Tensor:
     """Lays a square of the grey of 0 over each picture, at its own random place; it may reach over the edge.
 
     Args:
         img: (N, C, H, W) float in [-1, 1].
         share: Side of the square, as a share of the picture's; 0 returns ``img`` itself.
-        generator: Source of the places, on the device of ``img``.
+        draws: Source of the places, on the device of ``img``.
 
     Returns:
         (N, C, H, W) float; gradients flow through what is left.
@@ -106,8 +108,7 @@ def cutout(img: Tensor, share: float, generator: torch.Generator) -> Tensor:
     if side == 0:
         return img
     n, _, height, width = img.shape
-    centre = torch.rand(2, n, 1, 1, generator=generator, device=img.device)
-    top, left = ((c * extent).floor() - side // 2 for c, extent in zip(centre, (height, width), strict=True))
+    top, left = ((draws.uniform(n, 1, 1) * extent).floor() - side // 2 for extent in (height, width))
     rows = torch.arange(height, device=img.device).view(1, -1, 1)
     columns = torch.arange(width, device=img.device).view(1, 1, -1)
     covered = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)

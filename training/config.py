@@ -7,6 +7,13 @@ from typing import Any, Self
 
 from models.contract import ModelSpec, SeedlingError
 
+AUTO = "auto"
+"""The value of a setting that is left to what the device does fastest; replaced before the first step."""
+
+ARITHMETICS = ("float32", "tf32", "bfloat16")
+LAYOUTS = ("nchw", "channels_last")
+EXECUTIONS = ("eager", "compile", "graph")
+
 WEIGHTS = ("r1", "gradient_penalty", "lecam", "consistency", "perceptual", "g_rests_until_kimg")
 """Settings that are off at 0 and have no upper bound."""
 
@@ -91,6 +98,12 @@ class TrainConfig:
     """Makes weights, order and latents repeatable."""
     stream: int = 0
     """Another one draws other latents and augmentations in each step, from the same first weights."""
+    arithmetic: str = AUTO
+    """How products are computed: ``float32``, ``tf32``, ``bfloat16`` or ``auto``."""
+    layout: str = AUTO
+    """How feature maps lie in memory: ``nchw``, ``channels_last`` or ``auto``."""
+    execution: str = AUTO
+    """How a step is run: ``eager``, ``compile`` by ``torch.compile``, as one CUDA ``graph``, or ``auto``."""
 
     def __post_init__(self) -> None:
         self._require(self.d_norm in {"batch", "spectral", "none"}, "d_norm", "batch, spectral or none")
@@ -113,6 +126,9 @@ class TrainConfig:
         self._require(self.ema_half_life_kimg >= 0, "ema_half_life_kimg", "0 or above")
         self._require(0 <= self.seed < 2**32, "seed", "in 0…2^32-1")
         self._require(0 <= self.stream < 2**16, "stream", "in 0…2^16-1")
+        for name, choices in (("arithmetic", ARITHMETICS), ("layout", LAYOUTS), ("execution", EXECUTIONS)):
+            wanted = ", ".join((*choices, AUTO))
+            self._require(getattr(self, name) in {*choices, AUTO}, name, f"one of {wanted}")
 
     def _require(self, holds: bool, name: str, wanted: str) -> None:  # noqa: FBT001
         if not holds:

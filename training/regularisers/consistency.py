@@ -16,7 +16,7 @@ def consistency(judged: Judged) -> Tensor:
     """
     pairs = ((judged.real, judged.real_logits), (judged.fake, judged.fake_logits))
     changes = [
-        (judged.d(translate(img, SHIFT, judged.random)).float() - logits).square().mean()
+        (judged.d(translate(img, SHIFT, judged.draws)).float() - logits).square().mean()
         for img, logits in pairs
     ]
     return changes[0] + changes[1]

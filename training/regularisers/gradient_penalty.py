@@ -13,8 +13,7 @@ def gradient_penalty(judged: Judged) -> Tensor:
     Source: Gulrajani et al., "Improved Training of Wasserstein GANs" (2017), algorithm 1. The paper asks for
     a D without BatchNorm, whose logits depend on the other pictures of the batch.
     """
-    n, device = len(judged.real), judged.real.device
-    t = torch.rand(n, 1, 1, 1, generator=judged.random, device=device)
+    t = judged.draws.uniform(len(judged.real), 1, 1, 1)
     between = torch.lerp(judged.fake.float(), judged.real.float(), t)
     # The root's own slope is infinite at 0.
     return ((slope(judged.d, between) + 1e-12).sqrt() - 1).square().mean()

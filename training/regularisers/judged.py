@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+
+from training.draws import Draws
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -21,5 +22,5 @@ class Judged:
     """(N, 1) float32."""
     fake_logits: Tensor
     """(N, 1) float32."""
-    random: torch.Generator
+    draws: Draws
     """Source of what a regulariser draws, on the device of the pictures."""
