@@ -37,6 +37,10 @@ CAUSES = {
 """Why a request was refused, by the status that says so, where nobody knows it better."""
 
 
+KNOWN = ("full", "deadline", "late", "limit", "stopping", "malformed", *CAUSES.values())
+"""Every cause: told as 0 before the first, which a rate would not see otherwise."""
+
+
 class Histogram:
     """How many values lie between given bounds, and their sum.
 
@@ -100,7 +104,7 @@ class HttpTally:
 
     def __init__(self) -> None:
         self.routes: dict[str, RouteTally] = {}
-        self.refused: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter(dict.fromkeys(KNOWN, 0))
         """Requests that were refused, by cause."""
         self.open = 0
         """Requests that are being answered."""
