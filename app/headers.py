@@ -29,5 +29,5 @@ def addressed(engine: Engine, path: str, cache_control: str) -> dict[str, str]:
     """
     headers = {"etag": entity_tag(engine.edition, path), "cache-control": cache_control}
     if cache_control == FOR_A_WHILE:
-        headers["content-location"] = f"/models/{engine.edition}{quote(path, safe='/?&=')}"
+        headers["content-location"] = f"/models/{engine.edition}{quote(path, safe='/?&=,')}"
     return headers | {name.lower(): value for name, value in describe_model(engine.model).items()}

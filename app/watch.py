@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from app.registry import Registry
@@ -25,19 +26,28 @@ LOOK_S = 30.0
 @contextlib.asynccontextmanager
 async def kept_up(registry: Registry, settings: Settings) -> AsyncIterator[None]:
     """Loads what is not loaded yet and, while the block runs, what comes; hears SIGHUP in the main thread."""
-    loop = asyncio.get_running_loop()
     interrupted, over = asyncio.Event(), asyncio.Event()
-    with contextlib.suppress(
-        RuntimeError, ValueError
-    ):  # a program that has an application beside its own work
-        loop.add_signal_handler(signal.SIGHUP, interrupted.set)
-    task = asyncio.create_task(_keep_up(registry, settings, interrupted, over))
+    with _on_hang_up(interrupted.set):
+        task = asyncio.create_task(_keep_up(registry, settings, interrupted, over))
+        try:
+            yield
+        finally:
+            over.set()
+            interrupted.set()
+            await task
+
+
+@contextlib.contextmanager
+def _on_hang_up(act: Callable[[], None]) -> Iterator[None]:
+    """Acts on SIGHUP, unless a program has the application in a thread beside its own work."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, act)
     try:
         yield
     finally:
-        over.set()
-        interrupted.set()
-        await task
         loop.remove_signal_handler(signal.SIGHUP)
 
 

@@ -49,7 +49,7 @@ class _Asker:
         """Returns what is sent; it says how long the answer is waited for, so that no may be said at once."""
         return http.build_request(
             "GET" if ask.body is None else "POST",
-            self._base + ask.address,
+            ask.address,
             json=ask.body,
             headers={
                 "Accept": "*/*" if ask.body is None else "application/x-ndjson",
@@ -97,7 +97,9 @@ class Client(_Asker):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         super().__init__(url, timeout_s, retry=retry)
-        self._http = httpx.Client(headers=headers, transport=transport, follow_redirects=True)
+        self._http = httpx.Client(
+            base_url=self._base, headers=headers, transport=transport, follow_redirects=True
+        )
 
     def image(self, seed: Seed, **options: Unpack[PictureOptions]) -> Picture:
         """Returns the picture of a seed, or of a place that is named by seeds.
@@ -138,7 +140,7 @@ class Client(_Asker):
     def ready(self) -> bool:
         """Tells whether a service is there and can grow pictures."""
         try:
-            return self._http.get(f"{self._base}/readyz", timeout=self._timeout_s).is_success
+            return self._http.get("/readyz", timeout=self._timeout_s).is_success
         except httpx.RequestError:
             return False
 
@@ -205,7 +207,9 @@ class AsyncClient(_Asker):
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(url, timeout_s, retry=retry)
-        self._http = httpx.AsyncClient(headers=headers, transport=transport, follow_redirects=True)
+        self._http = httpx.AsyncClient(
+            base_url=self._base, headers=headers, transport=transport, follow_redirects=True
+        )
 
     async def image(self, seed: Seed, **options: Unpack[PictureOptions]) -> Picture:
         """As ``Client.image``."""
@@ -238,7 +242,7 @@ class AsyncClient(_Asker):
     async def ready(self) -> bool:
         """As ``Client.ready``."""
         try:
-            return (await self._http.get(f"{self._base}/readyz", timeout=self._timeout_s)).is_success
+            return (await self._http.get("/readyz", timeout=self._timeout_s)).is_success
         except httpx.RequestError:
             return False
 

@@ -4,7 +4,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from seedling.client import DEFAULT_URL, Client
+import httpx
+
+from seedling.client import DEFAULT_URL, Client, check_address
 
 AT_ONCE = 1024
 """Most frames of a path, where the memory is the program's own."""
@@ -40,7 +42,7 @@ class Local(Client):
         from app.configuration import read  # noqa: PLC0415
         from app.main import create_app  # noqa: PLC0415
         from app.settings import Settings  # noqa: PLC0415
-        from seedling.in_process import InProcess  # noqa: PLC0415
+        from seedling.own_service import OwnService  # noqa: PLC0415
 
         own: dict[str, Any] = {
             "watch": False,
@@ -52,5 +54,12 @@ class Local(Client):
         }
         if model is not None:
             own["model"] = Path(model)
-        app = create_app(read(Settings, [], **own | settings))
-        super().__init__(url, timeout_s=PATIENCE_S, transport=InProcess(app))
+        check_address(url)
+        self._service = OwnService(create_app(read(Settings, [], **own | settings)))
+        super().__init__(url, timeout_s=PATIENCE_S, transport=httpx.HTTPTransport(uds=self._service.path))
+        self._http.base_url = "http://localhost"  # the address is what others are to be told
+
+    def close(self) -> None:
+        """Ends what loading the model began."""
+        super().close()
+        self._service.close()

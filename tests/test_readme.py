@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -54,6 +55,25 @@ def test_every_curl_of_the_readme_works(shipped: httpx.Client, tmp_path: Path, l
         with Image.open(file) as img:
             assert img.format in {"PNG", "WEBP"}
             assert img.size[1] % 128 == 0
+
+
+def test_every_program_and_every_seedling_command_of_the_readme_works(
+    shipped: httpx.Client, tmp_path: Path
+) -> None:
+    programs = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    here = [program.replace("http://localhost:8000", str(shipped.base_url)) for program in programs]
+    commands = [shlex.split(line, comments=True) for line in LINES if line.startswith("seedling ")]
+    assert programs
+    assert commands
+    for words in [["-c", program] for program in here] + [["-m", *words] for words in commands]:
+        subprocess.run(
+            [sys.executable, "-W", "error", *words],
+            check=True,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+        )
+    for name in ("alice.png", "faces/alice.png", "faces/bob.png", "morph.webp"):
+        assert (tmp_path / name).is_file()
 
 
 def test_the_readme_s_training_and_export_options_exist(tmp_path: Path) -> None:

@@ -21,7 +21,16 @@ def one_line(text: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, without the usage text."""
+    """An argument parser whose errors are one line, without the usage text.
+
+    Args:
+        prog: How the command is called, unless it is called as one of the command ``seedling``.
+        description: What it is for.
+    """
+
+    def __init__(self, prog: str, description: str | None) -> None:
+        called = sys.argv[0]
+        super().__init__(prog=called if called.startswith("seedling ") else prog, description=description)
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with ``EXIT_ERROR`` and the message on stderr."""

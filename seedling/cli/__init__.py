@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             arguments, prog_name="seedling", standalone_mode=False
         )
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} (see --help)", error.exit_code)
+        message = error.format_message()  # none where help was shown for want of a command
+        return _fail(f"{message} (see --help)", error.exit_code) if message else error.exit_code
     except (SeedlingError, OSError) as error:
         return _fail(*_explain(error))
     except ModuleNotFoundError as error:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from models.contract import ModelFileError
 from seedling.client import Client
@@ -35,7 +33,7 @@ def models(
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     else:
-        Console().print(_table(found))
+        sys.stdout.write("".join(map(_describe, found)))
 
 
 def _on_disk(path: Path | None) -> list[dict[str, Any]]:
@@ -58,22 +56,18 @@ def _on_disk(path: Path | None) -> list[dict[str, Any]]:
     ]
 
 
-def _table(found: list[dict[str, Any]]) -> Table:
-    table = Table("model", "pictures", "computes in", "trained on", "where", "state", box=None)
-    for model in found:
-        spec = model.get("spec") or {}
-        side = spec.get("img_resolution")
-        table.add_row(
-            model.get("name") or model["id"],
-            f"{side}×{side}" if side else "",
-            model.get("arithmetic", ""),
-            _describe(model.get("data") or {}),
-            model.get("edition") or model.get("file") or "",
-            model.get("error") or model.get("status", ""),
-        )
-    return table
-
-
-def _describe(data: Mapping[str, Any]) -> str:
-    name, pictures = data.get("name"), data.get("pictures")
-    return f"{name}, {pictures:,} pictures" if isinstance(pictures, int) else str(name or "")
+def _describe(model: Mapping[str, Any]) -> str:
+    """Returns two lines about a model: what it is, and where; the second is there to be copied."""
+    data, side = model.get("data") or {}, (model.get("spec") or {}).get("img_resolution")
+    count = data.get("pictures")
+    facts = (
+        model.get("error") or model.get("status"),
+        side and f"{side}×{side}",
+        model.get("arithmetic"),
+        data.get("name") and f"of {data['name']}",
+        f"{count:,} pictures" if isinstance(count, int) else "",
+    )
+    what = ", ".join(fact for fact in facts if fact)
+    return (
+        f"{model.get('name') or model['id']}: {what}\n  {model.get('edition') or model.get('file') or ''}\n"
+    )

@@ -20,8 +20,10 @@ OTHERS = {
 def serve(context: typer.Context) -> int:
     """Serve a model file, or a folder of them: serve [MODEL] [--port …]; takes the flags of python -m app."""
     from app.__main__ import main  # noqa: PLC0415 - the service, for who wants to serve
+    from app.settings import Settings  # noqa: PLC0415
 
-    sys.argv = ["seedling serve", *name_model(context.args)]
+    sys.argv[1:] = name_model(context.args)
+    Settings.model_config["cli_prog_name"] = "seedling serve"
     return main()
 
 

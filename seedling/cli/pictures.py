@@ -25,7 +25,7 @@ MOTIONS: dict[str, Motion] = {
 }
 
 Seeds = Annotated[
-    list[str], typer.Argument(metavar="SEED…", help="Any text, or integers 0…2^64-1.", show_default=False)
+    list[str], typer.Argument(metavar="SEED", help="Any text, or integers 0…2^64-1.", show_default=False)
 ]
 Count = Annotated[int, typer.Option("--count", "-n", min=1, help="Pictures from each seed on.")]
 PicturesOut = Annotated[

@@ -89,9 +89,9 @@ def place(out: str | None, names: Sequence[str], ending: str, *, force: bool) ->
         paths = [Path(f"{each}{ending}") for each in names]
     elif SEED in out:
         paths = [Path(out.replace(SEED, each)) for each in names]
-    elif out.endswith(("/", os.sep)) or Path(out).is_dir() or (len(names) > 1 and not Path(out).suffix):
+    elif _is_folder(out, len(names)):
         paths = [Path(out) / f"{each}{ending}" for each in names]
-    elif len(names) == 1 and out != STDOUT:
+    elif len(names) == 1:
         return [Path(out)]
     else:
         raise typer.BadParameter(
@@ -105,6 +105,12 @@ def place(out: str | None, names: Sequence[str], ending: str, *, force: bool) ->
             f"{there[0]} is there already{more}; --force writes over it", param_hint="--out"
         )
     return paths
+
+
+def _is_folder(out: str, count: int) -> bool:
+    if out == STDOUT:
+        return False
+    return out.endswith(("/", os.sep)) or Path(out).is_dir() or (count > 1 and not Path(out).suffix)
 
 
 def write(path: Path, content: bytes) -> None:
