@@ -1,12 +1,11 @@
 """Runs the service: ``python -m app``; settings come from flags and the environment (``app.settings``)."""
 
 import logging
-import os
 import sys
 
-import uvicorn
-
-from app.configuration import as_variables, changed, read, unknown_variables
+from app.configuration import changed, read, unknown_variables
+from app.listener import bind, raise_open_files
+from app.logs import start_logging
 from app.settings import Settings
 from models.contract import SeedlingError
 
@@ -15,37 +14,28 @@ log = logging.getLogger("seedling")
 
 def main() -> int:
     """Starts the service; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
         settings = read(Settings)
+        start_logging(settings.log)
         _tell(settings)
-        from app.gate import GateProtocol  # noqa: PLC0415
-        from app.main import create_app  # noqa: PLC0415 - a wrong setting is told before libraries load
+        raise_open_files()
+        listener = bind(settings)
+        if settings.workers > 1:
+            from app.supervisor import supervise  # noqa: PLC0415 - each needs only its own
 
-        app = create_app(settings)
+            return supervise(settings, listener)
+        from app.server import serve  # noqa: PLC0415 - a wrong setting is told before libraries load
+
+        return serve(settings, listener)
     except SeedlingError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"error: {line}\n")
-        return 2
-    host = "localhost" if settings.host in {"127.0.0.1", "0.0.0.0"} else settings.host  # noqa: S104
-    log.info("pictures at http://%s:%d/", host, settings.port)
-    if settings.workers > 1:
-        # Worker processes find the settings there; each loads the models for itself.
-        os.environ |= as_variables(settings, secrets=True)
-    uvicorn.run(
-        app if settings.workers == 1 else "app.main:create_app",
-        factory=settings.workers > 1,
-        workers=settings.workers,
-        http=GateProtocol,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-    )
-    return 0
+        return complain(error)
+
+
+def complain(error: SeedlingError) -> int:
+    """Says what keeps the service from starting; returns the exit code."""
+    for line in str(error).splitlines():
+        sys.stderr.write(f"error: {line}\n")
+    return 2
 
 
 def _tell(settings: Settings) -> None:

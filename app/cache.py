@@ -27,12 +27,18 @@ class AnswerCache:
         self.max_bytes = max_bytes
         self.size = 0
         """Bytes in use."""
+        self.hits = 0
+        """Answers that were asked for and here."""
+        self.misses = 0
         self._answers: OrderedDict[bytes, Answer] = OrderedDict()
 
     def get(self, address: bytes) -> Answer | None:
         """Returns the answer at an address, which is then the newest, or None."""
         answer = self._answers.get(address)
-        if answer is not None:
+        if answer is None:
+            self.misses += 1
+        else:
+            self.hits += 1
             self._answers.move_to_end(address)
         return answer
 

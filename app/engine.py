@@ -5,10 +5,11 @@ import hashlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from app.model import Model
 from app.png import Effort, png
 from app.runners import Pictures, Runner
 from app.samples import pack_samples
+from app.tally import ModelTally
 from models.contract import SeedlingError, latent
 
 log = logging.getLogger("seedling")
@@ -29,7 +31,9 @@ MARGIN = 1.1
 """What is told to take so long took a little less a moment ago: the rate wobbles."""
 
 GRACE_S = 5.0
-"""How long a thread may take over its last batch when the engine stops, in seconds."""
+"""How long the threads may take over their last batches when the engine stops, in seconds."""
+
+STOPPING = "the service is stopping"
 
 Source = int | bytes
 """What a picture is grown from: a seed, 0…2^64-1, or a latent as the bytes of its float32 numbers."""
@@ -41,11 +45,15 @@ class OverloadError(SeedlingError):
     Args:
         message: Why.
         retry_after_s: When it should have room again, in seconds.
+        cause: The same in a word: there was no room, no time, or less time than it seemed.
     """
 
-    def __init__(self, message: str, retry_after_s: float) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float, cause: Literal["full", "deadline", "late"] = "full"
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.cause = cause
 
 
 class EngineStoppedError(SeedlingError):
@@ -59,6 +67,8 @@ class Job(Waiting):
     source: Source
     encoded: bool
     """Whether a PNG is wanted, or its pixels."""
+    since: float
+    """When it was asked for, in seconds of the monotonic clock."""
     orders: "set[Order]" = field(default_factory=set)
     result: Any = None
 
@@ -82,6 +92,19 @@ class Order:
             self.future.set_result(None)
 
 
+@dataclass(eq=False, slots=True)
+class Batch:
+    """Pictures that were grown together; times are seconds of the monotonic clock."""
+
+    jobs: list[Job]
+    taken: float
+    """When they left the queue."""
+    grown: float
+    results: list[Any] = field(default_factory=list)
+    packed: list[float] = field(default_factory=list)
+    """When each was packed."""
+
+
 class Engine:
     """Grows pictures for many requests at once.
 
@@ -95,12 +118,20 @@ class Engine:
         max_queue: Most pictures that wait or are being grown.
         effort: How PNGs are packed.
         cpus: Processors to use for packing.
+        tally: Where it counts; one of its own when missing.
     """
 
     def __init__(
-        self, model: Model, *, max_queue: int = 1024, effort: Effort = "fast", cpus: int = 1
+        self,
+        model: Model,
+        *,
+        max_queue: int = 1024,
+        effort: Effort = "fast",
+        cpus: int = 1,
+        tally: ModelTally | None = None,
     ) -> None:
         self.model = model
+        self.tally = tally or ModelTally()
         self.max_queue = max_queue
         self._effort = effort
         self._queue: FairQueue[Job] = FairQueue()
@@ -115,6 +146,7 @@ class Engine:
         ]
         self._packers = ThreadPoolExecutor(workers, "pack")
         self._loop: asyncio.AbstractEventLoop
+        self._over = False
         self.arriving = 0
         """Pictures that were let in at the door and have not been asked for here yet."""
         self.leases = 0
@@ -134,15 +166,22 @@ class Engine:
         for thread in self._threads:
             thread.start()
 
-    async def stop(self) -> None:
-        """Ends the threads once the batches that they are at are done; what waits fails."""
+    def give_up(self) -> None:
+        """Fails what waits, and refuses what comes from now on."""
+        self._over = True
         for job in list(self._jobs.values()):
             if self._queue.drop(job):
-                self._settle(job, EngineStoppedError("the service is stopping"))
+                self.tally.dropped += 1
+                self._settle(job, EngineStoppedError(STOPPING))
         self._queue.close()
+
+    async def stop(self) -> None:
+        """Ends the threads once the batches that they are at are done; what waits fails."""
+        self.give_up()
+        deadline = time.monotonic() + GRACE_S
         for thread in self._threads:
-            await asyncio.to_thread(thread.join, GRACE_S)
-        self._packers.shutdown()
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+        self._packers.shutdown(wait=False)
 
     # --- Requests ------------------------------------------------------------------------------------
 
@@ -164,7 +203,24 @@ class Engine:
 
     async def pack(self, work: Callable[..., T], *args: object) -> T:
         """Runs work that would hold up the event loop, such as packing a sheet, in a thread."""
-        return await self._loop.run_in_executor(self._packers, work, *args)
+
+        def timed() -> tuple[T, float]:
+            began = time.monotonic()
+            return work(*args), time.monotonic() - began
+
+        packed, seconds = await self._loop.run_in_executor(self._packers, timed)
+        self.tally.encode.observe(seconds)
+        return packed
+
+    @property
+    def queued(self) -> dict[str, int]:
+        """Pictures that wait and that are being grown, by that word."""
+        return {"waiting": self._queue.waiting, "growing": self._queue.taken}
+
+    @property
+    def drain_per_s(self) -> float:
+        """Pictures a second that it grows when it has enough to do, as measured."""
+        return self._drain.pictures_per_s
 
     def arrived(self) -> None:
         """Takes note that a picture which was let in has been asked for, or was not wanted from here."""
@@ -180,7 +236,10 @@ class Engine:
 
         Raises:
             OverloadError: If there is no room for them, or no time.
+            EngineStoppedError: If the service is about to end.
         """
+        if self._over:
+            raise EngineStoppedError(STOPPING)
         load = self._queue.waiting + self._queue.taken + coming
         if load + count > self.max_queue:
             message = (
@@ -197,7 +256,7 @@ class Engine:
                 f"the pictures would take about {round(1000 * seconds, -1):.0f} ms, and the request allows "
                 f"{1000 * timeout_s:.0f} ms"
             )
-            raise OverloadError(message, seconds - timeout_s)
+            raise OverloadError(message, seconds - timeout_s, "deadline")
 
     async def _serve(self, sources: Sequence[Source], timeout_s: float, *, encoded: bool) -> list[Any]:
         order = self._admit(sources, timeout_s, encoded=encoded)
@@ -206,7 +265,7 @@ class Engine:
                 await order.future
         except TimeoutError:
             message = f"the pictures were not done in the {1000 * timeout_s:.0f} ms that the request allows"
-            raise OverloadError(message, self._drain.seconds_for(self._queue.waiting)) from None
+            raise OverloadError(message, self._drain.seconds_for(self._queue.waiting), "late") from None
         finally:
             self._leave(order)
         return [job.result for job in order.jobs]
@@ -217,8 +276,12 @@ class Engine:
         Raises:
             OverloadError: If there is no room for it, or no time.
         """
-        jobs = {source: self._jobs.get((source, encoded)) or Job(source, encoded) for source in sources}
-        self.check(sum(job.state == "new" for job in jobs.values()), timeout_s)
+        now = time.monotonic()
+        jobs = {source: self._jobs.get((source, encoded)) or Job(source, encoded, now) for source in sources}
+        new = sum(job.state == "new" for job in jobs.values())
+        self.check(new, timeout_s)
+        self.tally.asked += len(sources)
+        self.tally.shared += len(sources) - new
         order = Order([jobs[source] for source in sources], self._loop.create_future(), len(jobs))
         for source, job in jobs.items():
             job.orders.add(order)
@@ -232,13 +295,30 @@ class Engine:
             job.orders.discard(order)
             if not job.orders and self._queue.drop(job):
                 del self._jobs[job.source, job.encoded]
+                self.tally.dropped += 1
 
-    def _deliver(self, jobs: list[Job], results: list[Any]) -> None:
+    def _deliver(self, batch: Batch) -> None:
         """Hands results to all who want them; on the event loop's thread."""
-        self._queue.done(len(jobs))
-        self._drain.delivered(len(jobs), more_wait=self._queue.waiting > 0)
-        for job, result in zip(jobs, results, strict=True):
+        self._queue.done(len(batch.jobs))
+        self._drain.delivered(len(batch.jobs), more_wait=self._queue.waiting > 0)
+        self._count(batch)
+        for job, result in zip(batch.jobs, batch.results, strict=True):
             self._settle(job, result)
+
+    def _count(self, batch: Batch) -> None:
+        tally = self.tally
+        tally.batch.observe(len(batch.jobs))
+        tally.engine.observe(batch.grown - batch.taken)
+        began = batch.grown
+        for job, result, packed in zip(batch.jobs, batch.results, batch.packed, strict=True):
+            tally.wait.observe(batch.taken - job.since)
+            if isinstance(result, Exception):
+                tally.failed += 1
+                continue
+            tally.grown += 1
+            if job.encoded:
+                tally.encode.observe(packed - began)
+            began = packed
 
     def _settle(self, job: Job, result: Any) -> None:  # noqa: ANN401 - a PNG, pixels, or an error
         del self._jobs[job.source, job.encoded]
@@ -257,11 +337,15 @@ class Engine:
                 jobs = self._queue.take(limit)
                 if not jobs:
                     return
+                taken = time.monotonic()
                 pictures = self._grow(self._runner(lane), jobs)
             finally:
                 self._lanes.put(lane)
-            results = [self._pack(job, picture) for job, picture in zip(jobs, pictures, strict=True)]
-            self._loop.call_soon_threadsafe(self._deliver, jobs, results)
+            batch = Batch(jobs, taken, time.monotonic())
+            for job, picture in zip(jobs, pictures, strict=True):
+                batch.results.append(self._pack(job, picture))
+                batch.packed.append(time.monotonic())
+            self._loop.call_soon_threadsafe(self._deliver, batch)
 
     def _runner(self, lane: Runner) -> Runner:
         """Returns the lane's runner, or for a picture that is alone the one that is fastest at that."""

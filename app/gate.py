@@ -4,6 +4,7 @@ Under many times the load that the engine can take nearly every request is refus
 costs is taken from the pictures that are grown.
 """
 
+import asyncio
 import functools
 import math
 import re
@@ -14,17 +15,25 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.conditional import kept_at
 from app.engine import OverloadError
+from app.exchange import Exchange, current, identify
+from app.observer import NO_ROUTE
 from app.problems import refuse
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from app.access_log import AccessLog
     from app.cache import AnswerCache
     from app.engine import Engine
+    from app.registry import Registry
     from app.settings import Settings
+    from app.tally import HttpTally
 
 _PICTURES = re.compile(rb"/(images/|interpolate\?)(?!.*[?&]model=)", re.DOTALL)
 """Addresses of pictures of the default model; the others are refused by their routes."""
+
+ROUTES = {"images": "/images/{seed}.{format}", "interpolate": "/interpolate"}
+"""What refusals are counted under, by the first part of the address."""
 
 _MILLISECONDS = re.compile(rb"[1-9][0-9]{0,8}")
 
@@ -34,12 +43,29 @@ class GateProtocol(HttpToolsProtocol):
 
     _refused = False
 
+    @property
+    def _registry(self) -> "Registry":
+        registry: Registry = cast("FastAPI", self.app).state.registry
+        return registry
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Takes note of a connection."""
+        super().connection_made(transport)
+        cast("FastAPI", self.app).state.tally.connections = self.connections
+
+    def send_400_response(self, msg: str) -> None:
+        """Says that what came is no request."""
+        tally: HttpTally = cast("FastAPI", self.app).state.tally
+        tally.answered(NO_ROUTE, "other", 400)
+        tally.turned_away(400, "malformed")
+        super().send_400_response(msg)
+
     def on_headers_complete(self) -> None:
         """Refuses the request that has come in, or hands it on."""
         if not self._may_be_refused():
             super().on_headers_complete()
             return
-        engine: Engine = cast("FastAPI", self.app).state.registry.default
+        engine: Engine = self._registry.default
         if (error := self._find_refusal(engine)) is None:
             # Requests that came in together are looked at one after the other before the first of them
             # gets to the engine: until then it does not know them.
@@ -48,8 +74,23 @@ class GateProtocol(HttpToolsProtocol):
             self.loop.call_soon(engine.arrived)
             return
         self._refused = True
-        path = self.url.partition(b"?")[0].decode("ascii", "replace")
-        self.transport.write(_refusal(path.split("/")[1], str(error), math.ceil(error.retry_after_s)))
+        self.transport.write(self._refuse(error))
+
+    def _refuse(self, error: OverloadError) -> bytes:
+        """Counts a refusal; returns it as it is sent."""
+        path = self.url.partition(b"?")[0]
+        place = path.split(b"/")[1].decode()
+        state = cast("FastAPI", self.app).state
+        tally: HttpTally = state.tally
+        tally.answered(ROUTES[place], "GET", 429)
+        tally.turned_away(429, error.cause)
+        exchange = Exchange(*identify(self.headers), status=429)
+        access_log: AccessLog | None = state.access_log
+        if access_log is not None:
+            access_log.note_refusal(path, exchange, self.client)
+        name = exchange.request_id
+        answer = _refusal(place, str(error), math.ceil(error.retry_after_s), len(name))
+        return answer.replace(UNNAMED * len(name), name.encode())
 
     def on_body(self, body: bytes) -> None:
         """Takes a part of the body; that of a refused request is dropped."""
@@ -72,6 +113,7 @@ class GateProtocol(HttpToolsProtocol):
         idle = self.cycle is None or self.cycle.response_complete
         return (
             idle
+            and not self._registry.draining
             and self.parser.get_method() == b"GET"
             and self.parser.should_keep_alive()
             and _PICTURES.match(self.url) is not None
@@ -93,9 +135,18 @@ class GateProtocol(HttpToolsProtocol):
         return None
 
 
+UNNAMED = b"~"
+"""Stands for each character of a request's id in a refusal that is rendered for many."""
+
+
 @functools.lru_cache(256)
-def _refusal(place: str, message: str, retry_after_s: int) -> bytes:
-    return on_the_wire(refuse(f"/{place}", OverloadError(message, retry_after_s)))
+def _refusal(place: str, message: str, retry_after_s: int, name_length: int) -> bytes:
+    name = UNNAMED.decode() * name_length
+    token = current.set(Exchange(name, ""))
+    response = refuse(f"/{place}", OverloadError(message, retry_after_s))
+    current.reset(token)
+    response.headers["X-Request-Id"] = name
+    return on_the_wire(response)
 
 
 def on_the_wire(response: Response) -> bytes:

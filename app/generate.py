@@ -99,7 +99,7 @@ async def generate(
             call.request, batches.__anext__()
         )  # refused, if so, before there is a status
         parts = write_stream(start, batches, form, events=media_type == EVENTS)
-        answer: Response = PictureStream(call.request, parts, media_type)
+        answer: Response = PictureStream(call, parts, media_type)
     else:
         content, media_type = await until_gone(
             call.request, _pack(call, list(points), look, form, media_type)

@@ -133,17 +133,21 @@ def agreeing_sizes(run: Run, base: int, candidates: Sequence[int], z_dim: int) -
         Sizes, ascending, the base among them.
     """
     z = probe(math.lcm(base, *candidates), z_dim)
-    return sorted(
-        size for size in {base, *candidates} if agree(in_batches(run, size), in_batches(run, base), z)
-    )
+    wanted = in_batches(run, base)(z)
+    same = {size for size in candidates if np.array_equal(in_batches(run, size)(z), wanted)}
+    return sorted({base, *same})
 
 
 def worthwhile_sizes(run: Run, sizes: Sequence[int], z_dim: int) -> tuple[int, ...]:
     """Drops batch sizes, ascending, that are no faster a picture than a smaller one."""
+    return gaining({size: max(measure([run], probe(size, z_dim)) for _ in range(ROUNDS)) for size in sizes})
+
+
+def gaining(speeds: Mapping[int, float]) -> tuple[int, ...]:
+    """Returns the batch sizes, ascending, whose pictures a second are clearly more than a smaller one's."""
     kept: list[int] = []
     best = 0.0
-    for size in sizes:
-        speed = max(measure([run], probe(size, z_dim)) for _ in range(ROUNDS))
+    for size, speed in speeds.items():
         if speed > best * GAIN:
             kept.append(size)
             best = speed

@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import catalogue, generate, images, interpolate, operations, pages, problems
+from app import catalogue, generate, images, interpolate, metrics, operations, pages, problems
+from app.access_log import AccessLog
 from app.cache import AnswerCache
 from app.choice import Leases
 from app.dialects import inference, openai
+from app.observer import Observer
 from app.reference import describe, name_operation
 from app.registry import Registry
 from app.settings import Settings
+from app.siblings import Siblings
+from app.tally import HttpTally
 from app.watch import kept_up
 
 
@@ -32,15 +36,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     registry = Registry(settings)
+    siblings = Siblings(settings.workers)
+    tally = HttpTally()
+    access_log = AccessLog(settings.log) if settings.access_log else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         registry.start()
+        if access_log is not None:
+            access_log.start()
         gc.collect()
         gc.freeze()  # what is here stays: later collections need not look at it
-        async with kept_up(registry, settings):
+        async with kept_up(registry, settings), siblings.told(lambda: metrics.tell(app)):
             yield
         await registry.stop()
+        if access_log is not None:
+            access_log.stop()
 
     app = FastAPIOffline(
         title="Seedling",
@@ -52,7 +63,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.registry = registry
     app.state.cache = AnswerCache(settings.cache_mb * 1_000_000)
+    app.state.siblings = siblings
+    app.state.tally = tally
+    app.state.access_log = access_log
     app.add_middleware(Leases)
+    app.add_middleware(Observer, tally=tally, access_log=access_log)  # outside of all others
     problems.install(app)
     for prefix in ("", "/models/{edition}"):
         for router in (images.addresses, interpolate.addresses):
@@ -61,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for dialect in (openai, inference):
         app.include_router(dialect.router, responses=problems.RESPONSES)
     app.include_router(operations.router)
+    app.include_router(metrics.router)
     for prefix in ("/v1/models/{model:path}", "/models/{edition}"):
         app.include_router(catalogue.addresses, prefix=prefix, responses=problems.RESPONSES)
     app.include_router(catalogue.router, responses=problems.RESPONSES)

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from app.dialects.errors import translate
 from app.disconnect import ClientGoneError
 from app.engine import EngineStoppedError, OverloadError
+from app.exchange import current, refused_for
 from app.look import LookError
 
 log = logging.getLogger("seedling")
@@ -36,6 +37,11 @@ class Problem(BaseModel):
     detail: str = Field(
         description="What was got and what was expected.",
         examples=["seed: a text seed must have 1…256 characters, got 0"],
+    )
+    request_id: str | None = Field(
+        default=None,
+        description="Which request it was: in `X-Request-Id` and in the service's log too.",
+        examples=["6f1c02d9a8b37e45"],
     )
 
 
@@ -127,7 +133,14 @@ def install(app: FastAPI) -> None:
 def _problem(path: str, status: int, detail: str, parameter: str | None = None) -> dict[str, Any]:
     """Returns the document of a problem, in the dialect of an address."""
     status, more = translate(path, status, detail, parameter)
-    return Problem(title=HTTPStatus(status).phrase, status=status, detail=detail).model_dump() | more
+    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id())
+    return problem.model_dump(exclude_none=True) | more
+
+
+def request_id() -> str | None:
+    """Returns the id of the request at hand, if there is one."""
+    exchange = current.get()
+    return None if exchange is None else exchange.request_id
 
 
 def _respond(
@@ -143,6 +156,7 @@ def _respond(
 
 async def _limit(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LimitError)
+    refused_for("limit")
     return _respond(request, 422, str(error), parameter=error.name)
 
 
@@ -151,6 +165,7 @@ async def _unfit(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _stopped(request: Request, error: Exception) -> JSONResponse:
+    refused_for("stopping")
     return _respond(request, 503, str(error))
 
 
@@ -160,6 +175,7 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _overload(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OverloadError)
+    refused_for(error.cause)
     return refuse(request.scope["path"], error)
 
 
@@ -196,7 +212,9 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _respond(request, 500, "the service failed at this request; its log says why")
+    # This answer is written outside of everything that adds headers.
+    headers = {"X-Request-Id": name} if (name := request_id()) else None
+    return _respond(request, 500, "the service failed at this request; its log says why", headers)
 
 
 RESPONSES = refusals(404, 422, 429, 503)

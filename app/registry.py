@@ -4,15 +4,17 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.engine import Engine
+from app.engine import STOPPING, Engine
 from app.memory import give_back_memory
 from app.model import load
 from app.model_files import Sighting, take_stamp
 from app.settings import Settings
 from app.shelf import Entry, Shelf
+from app.tally import ModelTally
 from models.contract import ModelFileError, SeedlingError
 
 log = logging.getLogger("seedling")
@@ -61,8 +63,16 @@ class Registry:
         self._shelf = Shelf(settings.model)
         self._shelf.arrange(self._shelf.look())
         self._editions: dict[str, Engine] = {}
+        self.engines: list[Engine] = []
+        """Those that are loaded; also those that are exchanged and still answer somebody."""
+        self.tallies: defaultdict[str, ModelTally] = defaultdict(ModelTally)
+        """What happened to the pictures of each model, by its name."""
+        self.loads: Counter[str] = Counter()
+        """How often a file was loaded, by how it ended: ok or failed."""
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.draining = False
+        """Whether the service is about to stop, and balancers should send their requests elsewhere."""
         self._load_s = 0.0
         """How long the last one took to load, in seconds."""
         self._told: dict[Path, str] = {}
@@ -108,11 +118,20 @@ class Registry:
         )
         return [*named, *sorted(self._shelf.strays, key=lambda entry: entry.name)]
 
+    def why_not_ready(self) -> str | None:
+        """Returns why no request should be sent here now; None if the default can grow pictures."""
+        return STOPPING if self.draining else None
+
     # --- Life ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Starts the default's engine, for the event loop that runs now."""
         self.default.start()
+
+    def give_up(self) -> None:
+        """Fails whatever waits, and refuses what comes: at the end any answer is better than none."""
+        for engine in self._editions.values():
+            engine.give_up()
 
     async def stop(self) -> None:
         """Stops every engine."""
@@ -157,8 +176,10 @@ class Registry:
                 engine = entry.engine = self._open(entry.file, None)
             except ModelFileError as error:
                 entry.error = _reason(error)
+                self.loads["failed"] += 1
             else:
                 self._editions[engine.edition] = engine
+                self._note(engine)
                 return name, engine
         raise ModelFileError(self._nothing())
 
@@ -192,10 +213,12 @@ class Registry:
             engine = await asyncio.to_thread(self._open, entry.file, old)
         except Exception as error:  # noqa: BLE001 - whatever a library says of a file, the service goes on
             entry.error = _reason(error)
+            self.loads["failed"] += 1
             self._tell()
             return
         entry.error = ""
         if engine is not old:
+            self._note(engine)
             engine.start()
             entry.engine = self._editions[engine.edition] = engine
             if old is not None:
@@ -225,7 +248,13 @@ class Registry:
         model = load(settings, file.path)
         if take_stamp(file.path) != file.stamp:
             raise ModelFileError("it changed while it was read")
-        engine = Engine(model, max_queue=settings.max_queue, effort=settings.png, cpus=settings.cpus)
+        engine = Engine(
+            model,
+            max_queue=settings.max_queue,
+            effort=settings.png,
+            cpus=settings.cpus,
+            tally=self.tallies[model.card.name],
+        )
         self._load_s = time.monotonic() - began
         plan = model.layout
         log.info(
@@ -233,6 +262,10 @@ class Registry:
             *(model.card.name, engine.edition, self._load_s, plan.lanes, plan.threads, plan.pictures_per_s),
         )
         return engine
+
+    def _note(self, engine: Engine) -> None:
+        self.loads["ok"] += 1
+        self.engines.append(engine)
 
     def _retire(self, engine: Engine) -> None:
         """Stops an engine once the requests that use it are done; no new one can get it."""
@@ -247,6 +280,7 @@ class Registry:
         while engine.leases and time.monotonic() < deadline and not self._stopping:  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
         await engine.stop()
+        self.engines.remove(engine)
         del engine
         await asyncio.to_thread(give_back_memory)
 

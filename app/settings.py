@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
 from app.cpus import available_cpus
+from app.logs import Form
 from app.png import Effort
 
 SHIPPED_MODEL = Path(models.__file__).parent / "pretrained" / "avatars" / "avatars.onnx"
@@ -76,6 +77,15 @@ class Settings(BaseSettings):
     """Most pictures in one streamed /generate request."""
     max_steps: int = Field(default=64, ge=2)
     """Most frames in one /interpolate request."""
+    drain_ms: int = Field(default=2_000, ge=0)
+    """How long after SIGTERM the service says that it is not ready and goes on answering, in milliseconds."""
+    grace_ms: int = Field(default=15_000, ge=1_000)
+    """Longest from a signal to the end, the time before included, in milliseconds; what is not answered then
+    gets 503."""
+    log: Form = "text"
+    """How to log: text for people, json for machines."""
+    access_log: bool = False
+    """Whether to write a line for each request to the standard output; refusals at the door are sampled."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
-from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -21,7 +20,7 @@ from app.look import Look
 from app.parameters import Still
 from app.pictures import Picture, grow
 from app.points import Point
-from app.problems import Problem
+from app.problems import Problem, request_id
 
 log = logging.getLogger("seedling")
 
@@ -37,18 +36,23 @@ Batch = list[Picture]
 class PictureStream(StreamingResponse):
     """An answer that is sent as it is made; a client that goes away ends the work at once."""
 
-    def __init__(self, request: Request, parts: AsyncGenerator[bytes, None], media_type: str) -> None:
+    def __init__(self, call: Call, parts: AsyncGenerator[bytes, None], media_type: str) -> None:
         # Proxies that collect an answer before they pass it on would undo the stream.
         super().__init__(parts, media_type=media_type, headers={"X-Accel-Buffering": "no"})
-        self._request = request
+        self._call = call
         self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the answer."""
         del scope, receive  # the request has them
-        async with contextlib.aclosing(self._parts):
-            with contextlib.suppress(ClientGoneError):
-                await until_gone(self._request, self.stream_response(send))
+        tally = self._call.engine.tally
+        tally.streams += 1
+        try:
+            async with contextlib.aclosing(self._parts):
+                with contextlib.suppress(ClientGoneError):
+                    await until_gone(self._call.request, self.stream_response(send))
+        finally:
+            tally.streams -= 1
 
 
 def batch_sizes(engine: Engine) -> tuple[int, int]:
@@ -125,4 +129,5 @@ def _problem(error: Exception) -> bytes:
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "the service failed at this request; its log says why",
         )
-    return Problem(title=status.phrase, status=status, detail=detail).model_dump_json().encode()
+    problem = Problem(title=status.phrase, status=status, detail=detail, request_id=request_id())
+    return problem.model_dump_json(exclude_none=True).encode()

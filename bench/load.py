@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 SCRIPT = Path(__file__).with_name("load.lua")
+PATHS_SCRIPT = Path(__file__).with_name("paths.lua")
 UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0}
 DRAIN_S = 30
 """How long the last answers may take; what has not answered by then never will."""
@@ -127,6 +128,21 @@ def measure_one(url: str, connections: int, seconds: int, headers: Sequence[str]
         LoadError: If wrk is missing or failed.
     """
     return _run([*_headers(headers), url], connections, seconds)
+
+
+def measure_paths(url: str, paths: Path, connections: int, seconds: int) -> Result:
+    """Asks for the addresses of a file, one a line, in their order.
+
+    Args:
+        url: Scheme, host and port of the server.
+        paths: The file; after its end it begins again.
+        connections: Connections, each with one request at a time.
+        seconds: How long.
+
+    Raises:
+        LoadError: If wrk is missing or failed.
+    """
+    return _run(["--script", str(PATHS_SCRIPT), url, "--", str(paths)], connections, seconds)
 
 
 def require_wrk() -> str:

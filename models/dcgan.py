@@ -54,12 +54,19 @@ class Discriminator(nn.Module):
         norm: ``batch`` (as specified: after every convolution but the first), ``spectral``
             (every convolution divided by its largest singular value; Miyato et al., 2018) or
             ``none``.
+        init: First weights: ``normal`` (as specified) or ``orthogonal``, under which all of a layer's
+            singular values are the largest one, so that ``spectral`` shrinks no direction.
+        gain: Factor on each convolution under ``spectral``.
     """
 
-    def __init__(self, spec: ModelSpec, norm: str = "batch") -> None:
+    def __init__(
+        self, spec: ModelSpec, norm: str = "batch", *, init: str = "normal", gain: float = 1.0
+    ) -> None:
         super().__init__()
         if norm not in {"batch", "spectral", "none"}:
             raise ValueError(f"norm must be 'batch', 'spectral' or 'none', got {norm!r}")
+        if init not in {"normal", "orthogonal"}:
+            raise ValueError(f"init must be 'normal' or 'orthogonal', got {init!r}")
         layers: list[nn.Module] = []
         channels = spec.img_channels
         for index, side in enumerate(reversed(spec.feature_sides(2))):
@@ -73,10 +80,16 @@ class Discriminator(nn.Module):
         layers += [nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, 1, 1), nn.Flatten()]
         self.layers = nn.Sequential(*layers)
         self.apply(init_weights)
-        if norm == "spectral":
-            for layer in self.layers:
-                if isinstance(layer, nn.Conv2d):
-                    nn.utils.parametrizations.spectral_norm(layer)
+        for layer in self.convolutions():
+            if init == "orthogonal":
+                nn.init.orthogonal_(layer.weight)
+            if norm == "spectral":
+                nn.utils.parametrizations.spectral_norm(layer)
+                nn.utils.parametrize.register_parametrization(layer, "weight", Gain(gain))
+
+    def convolutions(self) -> list[nn.Conv2d]:
+        """Returns the convolutions, the first one first."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
 
     def forward(self, img: Tensor) -> Tensor:
         """Returns the logits that pictures are real: (N, C, H, W) in [-1, 1] → (N, 1)."""
@@ -86,6 +99,20 @@ class Discriminator(nn.Module):
     def probability(self, img: Tensor) -> Tensor:
         """Returns the probabilities that pictures are real: (N, C, H, W) in [-1, 1] → (N, 1) in [0, 1]."""
         return torch.sigmoid(self(img))
+
+
+class Gain(nn.Module):
+    """A fixed factor on a layer's weight; part of the state, since widening a network changes it."""
+
+    gain: Tensor
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.register_buffer("gain", torch.tensor(gain))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Returns the weight, scaled."""
+        return self.gain * weight
 
 
 def init_weights(module: nn.Module) -> None:

@@ -74,6 +74,7 @@ def free_port() -> int:
 def start_service(**environment: object) -> Iterator[httpx.Client]:
     """Runs ``python -m app`` with the given settings until the block ends; yields a client of it."""
     port = free_port()
+    environment = {"drain_ms": 0} | environment  # nobody's balancer is to notice
     settings = {f"SEEDLING_{key.upper()}": str(value) for key, value in environment.items()}
     env = {key: value for key, value in os.environ.items() if not key.startswith("SEEDLING_")}
     process = subprocess.Popen(
@@ -85,7 +86,7 @@ def start_service(**environment: object) -> Iterator[httpx.Client]:
             yield client
     finally:
         process.terminate()
-        assert process.wait(timeout=10) in {0, -15}
+        assert process.wait(timeout=10) == 0
 
 
 def _wait_until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") -> None:

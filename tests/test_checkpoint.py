@@ -52,6 +52,15 @@ def test_a_checkpoint_survives_the_disk(toy_checkpoint: Checkpoint, tmp_path: Pa
         assert torch.equal(found.tensors[key], value), key
 
 
+def test_what_parts_keep_comes_back_as_it_was(toy_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    parts = {"balance": {"mean": 0.1 + 0.2, "cooldown": 7, "events": ["D is too fast"], "none": None}}
+    save_checkpoint(dataclasses.replace(toy_checkpoint, parts=parts), tmp_path / "a")
+    assert load_checkpoint(tmp_path / "a").parts == parts
+    file = tmp_path / "a" / JSON_FILE
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "parts"}))
+    assert load_checkpoint(tmp_path / "a").parts == {}
+
+
 def test_a_checkpoint_holds_no_pickle(toy_checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(toy_checkpoint, tmp_path / "a")
     assert sorted((tmp_path / "a").iterdir()) == [tmp_path / "a" / JSON_FILE, state_file(tmp_path / "a")]

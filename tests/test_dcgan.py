@@ -152,3 +152,27 @@ def test_spectral_norm_bounds_every_layer() -> None:
 def test_an_unknown_norm_is_refused() -> None:
     with pytest.raises(ValueError, match="'layer'"):
         Discriminator(SPEC, "layer")
+
+
+def test_an_orthogonal_start_shrinks_no_direction_under_spectral_norm() -> None:
+    spec = ModelSpec(img_resolution=16, ndf=4)
+    d = Discriminator(spec, "spectral", init="orthogonal", gain=1.5).eval()
+    for layer in d.convolutions():
+        values = torch.linalg.svdvals(layer.weight.flatten(1))
+        torch.testing.assert_close(values, torch.full_like(values, 1.5), rtol=1e-3, atol=0)
+
+
+def test_a_gain_makes_the_discriminator_speak_up() -> None:
+    spec = ModelSpec(img_resolution=16, ndf=4)
+    img = torch.rand(32, 3, 16, 16) * 2 - 1
+    spreads = []
+    for gain in (1.0, 2.0):
+        torch.manual_seed(0)
+        spreads.append(Discriminator(spec, "spectral", gain=gain).eval()(img).std().item())
+    layers = len(Discriminator(spec).convolutions())
+    assert spreads[1] == pytest.approx(2**layers * spreads[0], rel=0.01)  # biases start at 0
+
+
+def test_an_unknown_start_is_refused() -> None:
+    with pytest.raises(ValueError, match="'normal' or 'orthogonal', got 'zero'"):
+        Discriminator(SPEC, init="zero")

@@ -73,13 +73,15 @@ def test_of_requests_that_come_together_only_those_with_room_go_in(crowd: Crowd)
 
 
 def test_a_refusal_at_the_door_is_the_routes_refusal(small: httpx.Client) -> None:
-    by_route = small.get("/images/999999.png", params={"model": "avatars"}, headers={"X-Timeout-Ms": "1"})
+    named = {"X-Timeout-Ms": "1", "X-Request-Id": "who/42"}
+    by_route = small.get("/images/999999.png", params={"model": "avatars"}, headers=named)
     with contextlib.closing(Caller(small)) as caller:
-        caller.ask("/images/999999.png", "X-Timeout-Ms: 1")
+        caller.ask("/images/999999.png", "X-Timeout-Ms: 1", "X-Request-Id: who/42")
         by_door = caller.answer()
     assert by_route.status_code == 429
     status, headers, body = by_door
     assert status == 429
+    assert headers["x-request-id"] == by_route.headers["x-request-id"] == "who/42"
     assert set(headers) | {"date"} == set(by_route.headers) | {"date"}
     assert headers["content-type"] == by_route.headers["content-type"] == "application/problem+json"
     digits = re.compile(rb"\d+")

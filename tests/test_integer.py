@@ -14,6 +14,7 @@ from app.settings import SHIPPED_MODEL
 from export.calibrate import DIGIT, EXACT, UNITS, Quantised, Sums, _round_together, quantise
 from export.integer import _convolve, to_integer, write
 from export.layers import PHASES
+from export.original import original
 from models.contract import (
     INPUT_NAME,
     OUTPUT_NAME,
@@ -47,7 +48,7 @@ def model(source: onnx.ModelProto, numbers: Quantised) -> onnx.ModelProto:
 @pytest.fixture(scope="module")
 def shipped() -> tuple[onnx.ModelProto, Quantised, onnx.ModelProto]:
     """The shipped model, its integers and their graph."""
-    source = onnx.load(SHIPPED_MODEL)
+    source = original(onnx.load(SHIPPED_MODEL))
     numbers = quantise(source, latents(CALIBRATION))
     return source, numbers, write(source, numbers, _convolve)
 

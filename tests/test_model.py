@@ -40,15 +40,16 @@ def test_a_batch_size_that_changes_bytes_is_left_out() -> None:
 
 
 def test_a_batch_size_that_gains_nothing_is_left_out() -> None:
-    def slow(z: Latents) -> Pictures:
-        time.sleep(0.001 * len(z))
-        return grow(z)
+    assert layout.gaining({1: 100, 4: 109, 16: 105}) == (1,)
+    assert layout.gaining({1: 100, 4: 111, 16: 120}) == (1, 4)
+    assert layout.gaining({1: 100, 4: 90, 16: 111}) == (1, 16)
 
+
+def test_batch_sizes_are_measured() -> None:
     def flat(z: Latents) -> Pictures:
-        time.sleep(0.002)
+        time.sleep(0.02)
         return grow(z)
 
-    assert layout.worthwhile_sizes(slow, [1, 4, 16], 8) == (1,)
     assert layout.worthwhile_sizes(flat, [1, 4, 16], 8) == (1, 4, 16)
 
 

@@ -10,6 +10,7 @@ import pytest
 from app.settings import SHIPPED_MODEL
 from export.calibrate import quantise
 from export.integer import to_integer
+from export.original import original
 from export.quantize import to_int8
 from models.contract import INPUT_NAME, OUTPUT_NAME, ModelFileError, SeedlingError, latents
 
@@ -36,7 +37,7 @@ def model(source: onnx.ModelProto) -> onnx.ModelProto:
 @pytest.fixture(scope="module")
 def shipped() -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The shipped model, and what was made of it."""
-    source = onnx.load(SHIPPED_MODEL)
+    source = original(onnx.load(SHIPPED_MODEL))
     return source, to_int8(source, latents(CALIBRATION))
 
 

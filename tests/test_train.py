@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError
+from training.journal import Scalars, Sheet, read_journal
 from training.loop import Trainer
 from training.train import main
 
@@ -76,8 +77,18 @@ def test_a_run_leaves_settings_sheets_scalars_and_a_checkpoint(finished: Path) -
     with Image.open(finished / "samples" / "000000040.png") as sheet:
         assert sheet.size == (128, 128)  # 64 pictures of 16×16
     assert [p.name for p in (finished / "checkpoints").iterdir()] == ["step-00000010"]
+    journal = read_journal(finished)
+    sheets = [entry for entry in journal if isinstance(entry, Sheet)]
+    assert [(entry.step, entry.file) for entry in sheets] == [
+        (0, "samples/000000000.png"),
+        (10, "samples/000000040.png"),
+    ]
+    assert all((finished / entry.file).is_file() for entry in sheets)
+    first = next(entry for entry in journal if isinstance(entry, Scalars))
+    assert (first.step, first.shown) == (1, 4)
+    assert set(first.values) >= {"loss_d", "loss_g", "real_logit", "fake_logit"}
     scalars = EventAccumulator(str(finished / "tensorboard")).Reload()
-    assert set(scalars.Tags()["scalars"]) == {"loss_d", "loss_g", "real_logit", "fake_logit"}
+    assert set(scalars.Tags()["scalars"]) >= {"loss_d", "loss_g", "real_logit", "fake_logit"}
 
 
 def test_a_run_stopped_by_time_goes_on_from_exactly_where_it_was(
@@ -189,7 +200,9 @@ def test_cuda_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
 
 def test_a_resumed_run_keeps_its_recipe(finished: Path) -> None:
     assert_refused(
-        train("--resume", finished, "--beta1", 0.1, "--batch-size", 8), "leave out", "--batch-size, --beta1"
+        train("--resume", finished, "--beta1-g", 0.1, "--batch-size", 8),
+        "leave out",
+        "--batch-size, --beta1-g",
     )
 
 

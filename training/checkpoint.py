@@ -50,6 +50,8 @@ class Checkpoint:
     """The training data: source, name, pictures, fingerprint, license."""
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Measured quality by metric name."""
+    parts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What parts of a run keep besides tensors, by the part's name: plain JSON values, exact for floats."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -83,6 +85,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         "seconds": checkpoint.seconds,
         "data": dict(checkpoint.data),
         "metrics": dict(checkpoint.metrics),
+        "parts": dict(checkpoint.parts),
     }
     json.dumps(description)  # what JSON cannot hold should not cost the time to write the state
     try:
@@ -192,6 +195,7 @@ def _read(folder: Path) -> Checkpoint:
             seconds=description["seconds"],
             data=description["data"],
             metrics=description["metrics"],
+            parts=description.get("parts", {}),
         )
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"the checkpoint {folder} cannot be read: {error}") from error

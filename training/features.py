@@ -63,7 +63,11 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, img: Tensor) -> Tensor:
         """Returns the features of pictures: (N, 3, H, W) uint8 → (N, 1280) float32."""
-        img = F.interpolate(img.float() / 255, (INPUT_SIDE, INPUT_SIDE), mode="bilinear", antialias=True)
+        return self.describe(img.float() / 255)
+
+    def describe(self, img: Tensor) -> Tensor:
+        """Does the same, with a gradient: (N, 3, H, W) float in [0, 1] → (N, 1280) float32."""
+        img = F.interpolate(img, (INPUT_SIDE, INPUT_SIDE), mode="bilinear", antialias=True)
         maps = self.net.extract_features((img - _MEAN.to(img.device)) / _STD.to(img.device))
         features: Tensor = maps.mean((2, 3))
         return features

@@ -8,23 +8,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from models.contract import PIXEL_SCALE
 from models.dcgan import Discriminator, Generator
-from training.augment import translate
+from training.augment import Augment
+from training.average import BATCHES, follow, recompute_batch_norm
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.convolutions import use_matrix_products
+from training.distributed import World
+from training.draws import Draws
+from training.execution import LAYOUT_FORMATS, Compiled, plain, set_arithmetic, settled
+from training.feed import make_feed
+from training.graphs import Recorded
 from training.losses import make_loss
+from training.optimizers import make_adam, moments, restore_moments, set_rate
+from training.pace import Turn, turn
+from training.perceptual import Perceptual
+from training.regularisers import Judged, Regularisation
+from training.sampler import SEED_STRIDE
 
-BN_BATCHES = 50
-"""Batches over which an averaged generator's BatchNorm statistics are recomputed: averaged weights
-with the statistics of other weights make broken pictures."""
-
-_SEED_STRIDE = 1_000_003
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
+_STREAM_STRIDE = 0x9E3779B9
+"""Far from what steps come to, and odd: torch's generator on the CPU looks at 32 bits only."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,10 +42,25 @@ class StepStats:
     """Mean logit of real pictures."""
     fake_logit: Tensor
     """Mean logit of generated pictures."""
+    real_accuracy: Tensor
+    """Share of real pictures that D calls real."""
+    fake_accuracy: Tensor
+    """Share of generated pictures that D calls generated."""
+    gradient_g: Tensor
+    """Norm of the gradient that reached G's weights; 0 where G rested."""
 
     def as_floats(self) -> dict[str, float]:
         """Returns the scalars by name; waits for the device."""
-        return {field.name: getattr(self, field.name).item() for field in dataclasses.fields(self)}
+        values = torch.stack(self.tensors()).tolist()
+        return {field.name: value for field, value in zip(dataclasses.fields(self), values, strict=True)}
+
+    def tensors(self) -> list[Tensor]:
+        """Returns the scalars, in the order of the fields."""
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+    def copy(self) -> "StepStats":
+        """Returns scalars of their own memory."""
+        return StepStats(*(value.clone() for value in self.tensors()))
 
 
 @contextlib.contextmanager
@@ -60,71 +80,150 @@ class Trainer:
     resumed takes the same steps as one that was not.
 
     Args:
-        config: The recipe.
-        pixels: (N, H, W, C) uint8, the real pictures; copied to the device whole.
+        config: The recipe; what it leaves to the device is settled by rule.
+        pixels: (N, H, W, C) uint8, the real pictures.
         device: Where to compute.
+        world: The processes that share every batch.
     """
 
-    def __init__(self, config: TrainConfig, pixels: NDArray[np.uint8], device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        pixels: NDArray[np.uint8],
+        device: torch.device,
+        world: World | None = None,
+    ) -> None:
         torch.manual_seed(config.seed)
-        self.config = config
+        config = settled(config, device)
+        set_arithmetic(config, device)
         self.device = device
+        self.world = world or World()
+        self.memory_format = LAYOUT_FORMATS[config.layout]
         self.step = 0
-        self.loss = make_loss(config)
+        self.lr_scale_d = 1.0
+        """Factor on D's learning rate besides the settings: what the balance asks for at the moment."""
+        self._play_by(config)
         self.g = self._place(Generator(config.spec))
-        self.d = self._place(Discriminator(config.spec, config.d_norm))
-        self.g_ema = self._average() if config.ema_half_life_kimg else None
-        self.opt_g = self._adam(self.g, config.lr_g)
-        self.opt_d = self._adam(self.d, config.lr_d)
-        self.pixels = torch.from_numpy(pixels).to(device)
-        self._random = torch.Generator(device)
-        self._order = torch.empty(0, dtype=torch.long)
-        self._epoch = -1
+        d = Discriminator(config.spec, config.d_norm, init=config.d_init, gain=config.d_gain)
+        self.d = self._place(d)
+        self.g_ema = self._copy_of(self.g) if config.ema_half_life_kimg else None
+        self.opt_g = make_adam(self.g, config.lr_g, (config.beta1_g, config.beta2_g))
+        self.opt_d = make_adam(self.d, config.lr_d, (config.beta1_d, config.beta2_d))
+        self.feed = make_feed(pixels, config.batch_size, config.seed, device, self.world)
+        self._draws = Draws(device, self.world)
+        self._graphs = Recorded(self._play, StepStats.copy, self._draws)
+
+    def adopt(self, config: TrainConfig) -> None:
+        """Goes on by other settings of the game: losses, rates, turns, penalties, augmentation."""
+        p, lecam = self.augment.p, self.regularisation.lecam
+        if config.augment_p != self.config.augment_p:
+            p = p.new_tensor(config.augment_p)
+        self._play_by(config)
+        self.augment.p.copy_(p)
+        self.regularisation.lecam.load_state_dict(lecam.state_dict())
+        self._graphs.forget()
+
+    def _play_by(self, config: TrainConfig) -> None:
+        """Makes what follows from the settings and learns nothing itself."""
+        self.config = config
+        self.loss = make_loss(config)
+        self.augment = Augment(config).to(self.device)
+        self.regularisation = Regularisation(config).to(self.device)
+        self.perceptual = Perceptual().to(self.device) if config.perceptual else None
 
     def train_step(self) -> StepStats:
         """Takes one step: D learns while G is frozen, then G learns while D is frozen.
 
-        One batch of generated pictures serves both halves.
+        One batch of generated pictures serves both halves. A network whose turn it is not only looks.
+        Nothing here waits for the device.
+
+        Returns:
+            What was measured, over all processes.
         """
-        self._random.manual_seed(self.config.seed * _SEED_STRIDE + self.step)
+        seed = self.config.seed * SEED_STRIDE + self.config.stream * _STREAM_STRIDE + self.step
+        self._draws.begin(seed)
         self._set_learning_rates()
-        real = self._real_batch()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
-            fake = self.g(self._latents(self.config.batch_size))
-
-            with frozen(self.g):
-                real_logits, fake_logits = self._judge(self._augment(real), self._augment(fake.detach()))
-                loss_d = self.loss.discriminator(real_logits, fake_logits)
-                self._descend(self.opt_d, loss_d)
-
-            with frozen(self.d):
-                loss_g = self.loss.generator(self.d(self._augment(fake)).float())
-                self._descend(self.opt_g, loss_g)
-
-        self.step += 1
+        play = self._graphs if self.config.execution == "graph" and self.world.size == 1 else self._play
+        stats = play(self.feed.batch(self.step), turn(self.config, self.step))
         if self.g_ema is not None:
-            self.g_ema.update_parameters(self.g)
-        return StepStats(
-            loss_d.detach(), loss_g.detach(), real_logits.detach().mean(), fake_logits.detach().mean()
-        )
+            self._follow(self.g_ema)
+        self.step += 1
+        return stats
 
-    def _judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns D's logits of both batches, (N, 1) float32 each.
+    def _play(self, pixels: Tensor, now: Turn) -> StepStats:
+        real = self._prepare(pixels)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            with torch.set_grad_enabled(now.g_learns):
+                fake = self.g(self._latents(len(real)))
+            with frozen(self.g), torch.set_grad_enabled(now.d_learns):
+                judged = self._judge(self._augment(real), self._augment(fake.detach()))
+                loss_d = self.loss.discriminator(judged.real_logits, judged.fake_logits)
+                if now.d_learns:
+                    self._descend(self.opt_d, loss_d + self.regularisation(judged, lazily=now.lazily))
+            with frozen(self.d), torch.set_grad_enabled(now.g_learns):
+                loss_g = self._generator_loss(real, fake)
+                if now.g_learns:
+                    self._descend(self.opt_g, loss_g + self._resemblance(real, fake))
+        return self._measured(judged, loss_d, loss_g, g_learned=now.g_learns)
+
+    def _generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        fake_logits = self.d(self._augment(fake)).float()
+        if not self.loss.relative:
+            return self.loss.generator(fake_logits, fake_logits)
+        with torch.no_grad():
+            real_logits = self.d(self._augment(real)).float()
+        return self.loss.generator(real_logits, fake_logits)
+
+    def _resemblance(self, real: Tensor, fake: Tensor) -> Tensor | float:
+        if self.perceptual is None:
+            return 0.0
+        distance: Tensor = self.perceptual(real, fake)
+        return self.config.perceptual * distance
+
+    @torch.no_grad()
+    def _measured(self, judged: Judged, loss_d: Tensor, loss_g: Tensor, *, g_learned: bool) -> StepStats:
+        real, fake = judged.real_logits.detach(), judged.fake_logits.detach()
+        real_mean, fake_mean = real.mean(), fake.mean()
+        cut = (real_mean + fake_mean) / 2 if self.loss.threshold is None else self.loss.threshold
+        gradients = [weight.grad for weight in self.g.parameters() if weight.grad is not None]
+        zero = (loss_g.new_zeros(()),)
+        norms = torch._foreach_norm(gradients) if g_learned else zero  # noqa: SLF001 - as torch's own clipping
+        stats = StepStats(
+            loss_d=loss_d.detach(),
+            loss_g=loss_g.detach(),
+            real_logit=real_mean,
+            fake_logit=fake_mean,
+            real_accuracy=(real > cut).float().mean(),
+            fake_accuracy=(fake < cut).float().mean(),
+            gradient_g=torch.stack(norms).norm(),
+        )
+        self.world.mean(stats.tensors())
+        self.world.mean(self.regularisation.buffers())
+        return stats
+
+    def _judge(self, real: Tensor, fake: Tensor) -> Judged:
+        """Shows D both batches.
 
         BatchNorm must see each batch alone, else its statistics give away which is which; without
         it one pass over both is faster.
         """
         if self.config.d_norm == "batch":
-            return self.d(real).float(), self.d(fake).float()
-        real_logits, fake_logits = self.d(torch.cat([real, fake])).float().chunk(2)
-        return real_logits, fake_logits
+            real_logits, fake_logits = self.d(real).float(), self.d(fake).float()
+        else:
+            real_logits, fake_logits = self.d(torch.cat([real, fake])).float().chunk(2)
+        return Judged(
+            d=plain(self.d),
+            real=real,
+            fake=fake,
+            real_logits=real_logits,
+            fake_logits=fake_logits,
+            draws=self._draws,
+        )
 
     @property
     def mixed_precision(self) -> bool:
-        """Whether products run in bfloat16: where the device has it in hardware."""
-        if self.device.type == "cuda":
-            return bool(torch.cuda.is_bf16_supported())
-        return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no public name for it
+        """Whether products run in bfloat16."""
+        return self.config.arithmetic == "bfloat16"
 
     @torch.no_grad()
     def sample(self, z: Tensor) -> Tensor:
@@ -149,59 +248,58 @@ class Trainer:
         if self.g_ema is None:
             net = self._copy_of(self.g)
         else:
-            net = self._copy_of(self.g_ema.module)
-            _recompute_batch_norm(net, self._statistics_latents())
+            net = self._copy_of(self.g_ema)
+            recompute_batch_norm(net, self._statistics_latents())
         return net.eval()
 
     def checkpoint(self, data: dict[str, object], seconds: float) -> Checkpoint:
         """Returns everything that a run needs to go on."""
         nets = {"g": self.g.state_dict(), "d": self.d.state_dict()}
+        nets |= {"augment": self.augment.state_dict(), "regularisation": self.regularisation.state_dict()}
         if self.g_ema is not None:
             nets["g_ema"] = self.final_generator().state_dict()
         tensors = {f"{prefix}.{key}": value for prefix, state in nets.items() for key, value in state.items()}
         for prefix, optimizer in (("opt_g", self.opt_g), ("opt_d", self.opt_d)):
-            for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"{prefix}.{index}.{name}": value for name, value in state.items()}
+            tensors |= {f"{prefix}.{key}": value for key, value in moments(optimizer).items()}
         return Checkpoint(config=self.config, tensors=tensors, step=self.step, seconds=seconds, data=data)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Goes back to the state of a checkpoint of the same recipe."""
+        """Goes back to the state of a checkpoint of the same networks; the settings stay."""
         self.g.load_state_dict(checkpoint.select("g"))
         self.d.load_state_dict(checkpoint.select("d"))
         if self.g_ema is not None:
-            self.g_ema.module.load_state_dict(checkpoint.select("g_ema"))
-            self.g_ema.n_averaged.fill_(checkpoint.step)
+            self.g_ema.load_state_dict(checkpoint.select("g_ema"))
+        if checkpoint.config.augment_p == self.config.augment_p:
+            self.augment.load_state_dict(checkpoint.select("augment"))
+        self.regularisation.load_state_dict(checkpoint.select("regularisation"))
         for prefix, optimizer in (("opt_g", self.opt_g), ("opt_d", self.opt_d)):
-            _restore_optimizer(optimizer, checkpoint.select(prefix))
+            restore_moments(optimizer, checkpoint.select(prefix))
         self.step = checkpoint.step
+        self._graphs.forget()
 
     def _place(self, net: nn.Module) -> nn.Module:
         if self.device.type == "cpu":
             use_matrix_products(net)
-        return net.to(self.device).to(memory_format=torch.channels_last)
+        net = net.to(self.device).to(memory_format=self.memory_format)
+        self.world.copy_from_leader(net)
+        net = self.world.share_statistics(net, self.device)
+        if self.config.execution == "compile":
+            Compiled(net)
+        return net
 
     def _copy_of(self, net: nn.Module) -> Generator:
         copy = Generator(self.config.spec)
         copy.load_state_dict(net.state_dict())
-        return copy.to(self.device).to(memory_format=torch.channels_last)
+        return copy.to(self.device).to(memory_format=self.memory_format)
 
-    def _average(self) -> AveragedModel:
-        return AveragedModel(self._copy_of(self.g), multi_avg_fn=self._average_step)
-
-    def _average_step(self, averaged: Tensors, current: Tensors, seen_batches: Tensor | int) -> None:
-        # Early on the average may not be older than a twentieth of the run: else it shows the noise
-        # of the start for long. Source: StyleGAN2-ADA's ema_rampup.
-        seen_kimg = float(seen_batches) * self.config.batch_size / 1000
-        half_life = min(self.config.ema_half_life_kimg, seen_kimg * 0.05)
-        decay = 0.5 ** (self.config.batch_size / 1000 / half_life)
-        torch._foreach_lerp_(averaged, current, 1 - decay)
-
-    def _adam(self, net: nn.Module, lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(net.parameters(), lr, (self.config.beta1, self.config.beta2), fused=True)
+    def _follow(self, averaged: nn.Module) -> None:
+        batch_size, half_life = self.config.batch_size, self.config.ema_half_life_kimg
+        follow(averaged, self.g, steps=self.step, batch_size=batch_size, half_life=half_life)
 
     def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.world.mean(weight.grad for group in optimizer.param_groups for weight in group["params"])
         optimizer.step()
 
     def _set_learning_rates(self) -> None:
@@ -209,61 +307,26 @@ class Trainer:
         done = self.step / self.config.total_steps
         past = 0.0 if start >= 1 else max(0.0, (done - start) / (1 - start))
         share = 1 - 0.9 * min(past, 1.0)
-        for optimizer, lr in ((self.opt_g, self.config.lr_g), (self.opt_d, self.config.lr_d)):
-            optimizer.param_groups[0]["lr"] = lr * share
+        lr_d = self.config.lr_d * self.lr_scale_d
+        for optimizer, lr in ((self.opt_g, self.config.lr_g), (self.opt_d, lr_d)):
+            set_rate(optimizer, lr * share)
 
-    def _real_batch(self) -> Tensor:
-        """Returns the step's pictures: (N, C, H, W) float32 in [-1, 1]."""
-        count = len(self.pixels)
-        first = self.step * self.config.batch_size
-        picks = [self._pick(position, count) for position in range(first, first + self.config.batch_size)]
-        img = self.pixels[torch.tensor(picks, device=self.device)].permute(0, 3, 1, 2)
-        img = img.float() / PIXEL_SCALE - 1
+    def _prepare(self, pixels: Tensor) -> Tensor:
+        """Returns stored pictures as D sees them: (n, C, H, W) float32 in [-1, 1], some of them mirrored."""
+        img = pixels.permute(0, 3, 1, 2).float() / PIXEL_SCALE - 1
         if self.config.mirror:
-            flipped = torch.rand(len(img), 1, 1, 1, generator=self._random, device=self.device) < 0.5
+            flipped = self._draws.uniform(len(img), 1, 1, 1) < 0.5
             img = torch.where(flipped, img.flip(3), img)
         return img
 
-    def _pick(self, position: int, count: int) -> int:
-        """Returns which picture comes at a position of the run; each epoch has an order of its own."""
-        epoch, place = divmod(position, count)
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(self.config.seed * _SEED_STRIDE + epoch)
-            self._order, self._epoch = torch.randperm(count, generator=generator), epoch
-        return int(self._order[place])
-
     def _latents(self, n: int) -> Tensor:
-        return torch.randn(n, self.config.spec.z_dim, generator=self._random, device=self.device)
+        return self._draws.normal(n, self.config.spec.z_dim)
 
     def _statistics_latents(self) -> list[Tensor]:
         generator = torch.Generator().manual_seed(self.config.seed)
         shape = (self.config.batch_size, self.config.spec.z_dim)
-        return [torch.randn(shape, generator=generator).to(self.device) for _ in range(BN_BATCHES)]
+        return [torch.randn(shape, generator=generator).to(self.device) for _ in range(BATCHES)]
 
     def _augment(self, img: Tensor) -> Tensor:
-        return translate(img, self.config.translate, self._random)
-
-
-def _recompute_batch_norm(net: nn.Module, latents: list[Tensor]) -> None:
-    """Replaces BatchNorm's running statistics by those of the net as it is now."""
-    for layer in net.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.reset_running_stats()
-            layer.momentum = None  # a plain mean over the batches
-    net.train()
-    for z in latents:
-        net(z)
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Puts back Adam's moments, saved as ``<index of the weight>.<name>``."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".")
-        like = weights[int(index)]
-        if value.shape == like.shape:
-            # The fused kernel walks weights and moments in memory order, so both need the same one.
-            value = torch.empty_like(like).copy_(value)  # noqa: PLW2901
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        seen: Tensor = self.augment(img, self._draws)
+        return seen.contiguous(memory_format=self.memory_format)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from models.contract import SeedlingError
-from training.checkpoint import save_checkpoint
+from training.checkpoint import prune_checkpoints, save_checkpoint
+from training.journal import Entry, Journal, Scalars, Sheet
 from training.loop import StepStats, Trainer
 from training.samples import fixed_latents, save_sheet
 
@@ -82,6 +82,7 @@ class Run:
         settings = json.dumps({"config": config.to_dict(), "data": self.data}, indent=2)
         (self.options.folder / "settings.json").write_text(settings + "\n", encoding="utf-8")
         with (
+            Journal(self.options.folder, self.trainer.step) as self.journal,
             SummaryWriter(str(self.options.folder / "tensorboard")) as scalars,
             tqdm(
                 total=config.total_steps * config.batch_size,
@@ -93,8 +94,8 @@ class Run:
             self._stopping_on_signals(),
         ):
             self._steps(scalars, bar)
-        self._save_sheet()
-        self._save_checkpoint()
+            self._save_sheet()
+            self._save_checkpoint()
         return self.trainer.step >= config.total_steps
 
     def _steps(self, scalars: SummaryWriter, bar: "tqdm[Any]") -> None:
@@ -123,6 +124,7 @@ class Run:
 
     def _read(self, stats: StepStats, scalars: SummaryWriter, bar: "tqdm[Any]") -> None:
         values = stats.as_floats()
+        self.note(Scalars, values=values)
         for name, value in values.items():
             if not math.isfinite(value):
                 raise TrainingDivergedError(
@@ -135,13 +137,21 @@ class Run:
     def _save_sheet(self) -> None:
         file = self.options.folder / "samples" / f"{self.shown:09d}.png"
         save_sheet(self.trainer.sample(self.latents), file)
+        self.note(Sheet, file=file.relative_to(self.options.folder).as_posix())
+
+    def note(self, kind: type[Entry], **fields: Any) -> None:  # noqa: ANN401 - as the kind of entry has them
+        """Writes an entry of this moment into the journal, which is open while ``train`` runs."""
+        now: dict[str, Any] = {
+            "step": self.trainer.step,
+            "shown": self.shown,
+            "seconds": round(self.seconds, 3),
+        }
+        self.journal.write(kind(**now, **fields))
 
     def _save_checkpoint(self) -> Path:
-        checkpoints = self.options.folder / "checkpoints"
-        folder = checkpoints / f"step-{self.trainer.step:08d}"
+        folder = self.options.folder / "checkpoints" / f"step-{self.trainer.step:08d}"
         save_checkpoint(self.trainer.checkpoint(self.data, self.seconds), folder)
-        for old in sorted(checkpoints.glob("step-*"))[: -self.options.keep]:
-            shutil.rmtree(old)
+        prune_checkpoints(self.options.folder, self.options.keep)
         return folder
 
     def _out_of_time(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 
 from models.contract import ModelSpec
+from training.augment import suited_to
 from training.checkpoint import load_checkpoint
 from training.cli import Parser, run_cli
 from training.config import PRESETS, ConfigError, TrainConfig
@@ -31,7 +32,11 @@ RECIPE = {
 }
 """Settings that have a flag of their own, with their types; unset flags leave the preset's value."""
 
-ADJUSTABLE = {"kimg", "loss", "lr_d", "lr_decay_from", "lr_g", "translate"}
+ADJUSTABLE = {"kimg", "lr_decay_from"} | {
+    *("loss", "lr_d", "lr_g", "d_every", "g_every", "g_rests_until_kimg", "stream", "perceptual"),
+    *("translate", "colour", "cutout", "augment_p", "ada_target"),
+    *("r1", "r1_every", "gradient_penalty", "lecam", "consistency"),
+}
 """Settings that a resumed run may change: its length, and what mends the balance between G and D."""
 
 SPEC_FIELDS = {field.name for field in dataclasses.fields(ModelSpec)}
@@ -162,6 +167,8 @@ def begin(args: argparse.Namespace) -> Run:
     pictures = load(args, source, args.count, config)
     if not args.no_check:
         sys.stdout.writelines(f"advice: {advice}\n" for advice in brief(pictures.pixels))
+    if config.augment_by_size:
+        config = suited_to(config, len(pictures.pixels))
     trainer = Trainer(config, pictures.pixels, device)
     options = RunOptions(folder=folder, minutes=args.minutes)
     return Run(trainer, describe(pictures, source, args.count), options)

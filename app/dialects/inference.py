@@ -57,8 +57,10 @@ async def live() -> Response:
 
 
 @router.get("/v2/health/ready")
-async def server_ready(_: RegistryDep) -> Response:
-    """Tell that the default model is loaded."""
+async def server_ready(registry: RegistryDep) -> Response:
+    """Tell that the default model is loaded, and can grow pictures."""
+    if (fault := registry.why_not_ready()) is not None:
+        raise HTTPException(503, fault)
     return Response()
 
 

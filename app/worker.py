@@ -1,0 +1,30 @@
+"""A process that serves for a supervisor: ``python -m app.worker LISTENER LINE``, two inherited sockets."""
+
+import signal
+import socket
+import sys
+
+from app.__main__ import complain
+from app.logs import start_logging
+from app.settings import Settings
+from models.contract import SeedlingError
+
+
+def main() -> int:
+    """Serves; returns the exit code."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends it to all; the supervisor tells what to do
+    listener, line = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
+    try:
+        from app.server import serve  # noqa: PLC0415 - as in app.__main__
+
+        settings = Settings()
+        start_logging(settings.log)
+        return serve(settings, listener, line)
+    except SeedlingError as error:
+        return complain(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

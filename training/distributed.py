@@ -1,0 +1,163 @@
+"""Several processes as one: each takes its share of every batch, and all take the same step.
+
+``torchrun`` starts them, tells them of each other and ends them together; torch's collectives do the rest.
+A process that was not started so is alone, and nothing here does anything.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from training.config import ConfigError
+
+PATIENCE = timedelta(hours=1)
+"""How long the others wait for one: drawing or fetching the data takes the first of a machine that long."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes of a run, seen from one of them."""
+
+    rank: int = 0
+    """Which one this is, from 0."""
+    size: int = 1
+    """How many there are."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def share_of(self, batch_size: int) -> slice:
+        """Returns which rows of a batch are this process's.
+
+        Raises:
+            ConfigError: If the batch cannot be shared evenly.
+        """
+        if batch_size % self.size:
+            raise ConfigError(f"batch_size must be a multiple of the {self.size} processes, got {batch_size}")
+        count = batch_size // self.size
+        return slice(self.rank * count, (self.rank + 1) * count)
+
+    def mean(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces tensors by their means over all processes, in one message."""
+        if self.size == 1:
+            return
+        tensors = list(tensors)
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = torch.split(flat.div_(self.size), [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+    def any(self, *, flag: bool) -> bool:
+        """Returns whether any process says yes, the same in all of them."""
+        if self.size == 1:
+            return flag
+        said = torch.tensor(flag, dtype=torch.int32)
+        dist.all_reduce(said, dist.ReduceOp.MAX)
+        return bool(said)
+
+    def copy_from_leader(self, net: nn.Module) -> None:
+        """Gives a network the leader's weights: machines of different kinds draw different ones."""
+        if self.size > 1:
+            for tensor in net.state_dict().values():
+                sent = tensor.contiguous()
+                dist.broadcast(sent, 0)
+                tensor.copy_(sent)
+
+    def share_statistics(self, net: nn.Module, device: torch.device) -> nn.Module:
+        """Makes a network's BatchNorm layers see the whole batch; names and weights stay."""
+        if self.size == 1:
+            return net
+        if device.type == "cuda":  # all that torch's own form of it runs on
+            converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+            return converted
+        for layer in net.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                shared = partial(_shared_batch_norm, layer, layer.forward, self.size)
+                layer.forward = shared  # type: ignore[method-assign]
+        return net
+
+    @contextmanager
+    def first_on_each_machine(self) -> Iterator[None]:
+        """Lets one process of each machine do what fills a cache, and the others find it there."""
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        if not first:
+            self._meet()
+        yield
+        if first:
+            self._meet()
+
+    def _meet(self) -> None:
+        self.any(flag=True)
+
+
+@contextmanager
+def joined_world(device: torch.device) -> Iterator[World]:
+    """Joins the processes that ``torchrun`` started, until the block ends; alone without it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield World()
+        return
+    # Of what is on a GPU, NCCL; of the flags, which are not, gloo, so that no GPU is waited for.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield World(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:  # noqa: ANN401 - torch's context has no type
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(_: Any, grad: Tensor) -> Tensor:  # noqa: ANN401
+        total: Tensor = _Sum.apply(grad)
+        return total
+
+
+def _shared_batch_norm(
+    layer: nn.BatchNorm2d, alone: Callable[[Tensor], Tensor], size: int, x: Tensor
+) -> Tensor:
+    """Normalises (N, C, H, W) by the statistics of all processes' pictures, of equal number in each."""
+    if not layer.training:
+        return alone(x)
+    values = x.float()
+    mean = _mean(values, size)
+    values = values - mean
+    variance = _mean(values.square(), size)
+    _track(layer, mean.detach().flatten(), variance.detach().flatten(), x[:, 0].numel() * size)
+    scale = layer.weight.view(1, -1, 1, 1) * torch.rsqrt(variance + layer.eps)
+    return (values * scale + layer.bias.view(1, -1, 1, 1)).to(x.dtype)
+
+
+def _track(layer: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Moves the running statistics as torch does: by the momentum, towards the unbiased variance."""
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    assert layer.num_batches_tracked is not None
+    assert layer.momentum is not None
+    layer.running_mean.lerp_(mean, layer.momentum)
+    layer.running_var.lerp_(variance * count / (count - 1), layer.momentum)
+    layer.num_batches_tracked.add_(1)
+
+
+def _mean(x: Tensor, size: int) -> Tensor:
+    """Returns the mean of each channel over all processes: (1, C, 1, 1)."""
+    total: Tensor = _Sum.apply(x.mean((0, 2, 3), keepdim=True))
+    return total / size

@@ -1,0 +1,27 @@
+"""Who learns in which step."""
+
+from dataclasses import dataclass
+
+from training.config import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is done in one step; it decides which computations a step consists of."""
+
+    d_learns: bool
+    """Whether D learns; else it only looks."""
+    g_learns: bool
+    """Whether G learns."""
+    lazily: bool
+    """Whether it is also the turn of the lazy regularisers of D."""
+
+
+def turn(config: TrainConfig, step: int) -> Turn:
+    """Returns what is done in a step, counted from 0."""
+    rests = step * config.batch_size < config.g_rests_until_kimg * 1000
+    return Turn(
+        d_learns=step % config.d_every == 0,
+        g_learns=step % config.g_every == 0 and not rests,
+        lazily=config.r1 > 0 and step // config.d_every % config.r1_every == 0,
+    )
