@@ -1,15 +1,19 @@
 """What every request for pictures comes with: the engine that it is for, the settings, its time."""
 
 import dataclasses
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from fastapi import Depends, Header, HTTPException, Request
 
 from app.choice import find, keep, take
 from app.conditional import FOR_A_WHILE, FOREVER
 from app.engine import Engine
+from app.guard import ACCOUNT
 from app.registry import Registry
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.quota import Account
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +39,25 @@ class Call:
             raise HTTPException(404, f"the edition in the address is of {named!r}, got {model!r}")
         engine = find(self.request.app.state.registry, model)
         return dataclasses.replace(self, engine=keep(self.request, engine))
+
+    def spend(self, pictures: int, *, at_once: int | None = None) -> None:
+        """Takes pictures that are to be grown off the caller's quotas, if it has any.
+
+        What the engine has no room or no time for is refused before, and costs nothing.
+
+        Args:
+            pictures: Their number.
+            at_once: How many of them the engine must have room for; all when missing.
+
+        Raises:
+            LimitError: If they are more than the whole of a quota.
+            OverloadError: If there is no room or no time for them.
+            QuotaError: If they are more than what is left of a quota.
+        """
+        account: Account | None = self.request.scope.get(ACCOUNT)
+        if account is not None:
+            self.engine.check(pictures if at_once is None else at_once, self.timeout_s)
+            account.spend(pictures)
 
     def cache_control(self) -> str:
         """Returns the ``Cache-Control`` of the address: for ever if it names an edition."""

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, cast
 from fastapi.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.browsers import HEADERS
 from app.conditional import kept_at
 from app.engine import OverloadError
 from app.exchange import Exchange, current, identify
+from app.guard import DeniedError, find_caller
 from app.observer import NO_ROUTE
 from app.problems import refuse
+from app.signing import unsigned
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from app.access_log import AccessLog
     from app.cache import AnswerCache
     from app.engine import Engine
+    from app.keyring import Keyring
     from app.registry import Registry
     from app.settings import Settings
     from app.tally import HttpTally
@@ -130,9 +134,30 @@ class GateProtocol(HttpToolsProtocol):
         try:
             engine.check(1, timeout_s, coming=engine.arriving)
         except OverloadError as error:
-            known = b"if-none-match" in headers or kept_at(engine, self.url) in cache
-            return None if known else error
+            if b"if-none-match" in headers or kept_at(engine, self._address()) in cache:
+                return None
+            # Without the headers of ``OtherOrigins`` a browser would not tell its script.
+            foreign = b"origin" in headers and settings.cors_origins
+            return None if foreign or not self._may_ask(headers) else error
         return None
+
+    def _address(self) -> bytes:
+        """Returns the address as the cache knows it."""
+        path, mark, query = self.url.partition(b"?")
+        query = unsigned(query)
+        return path + mark + query if query else path
+
+    def _may_ask(self, headers: dict[bytes, bytes]) -> bool:
+        """Tells whether the guard would let the request in; if not, it is to say so."""
+        keyring: Keyring | None = cast("FastAPI", self.app).state.keyring
+        if keyring is None:
+            return True
+        path, _, query = self.url.partition(b"?")
+        try:
+            find_caller(keyring, "GET", path, query, headers)
+        except DeniedError:
+            return False
+        return True
 
 
 UNNAMED = b"~"
@@ -145,7 +170,7 @@ def _refusal(place: str, message: str, retry_after_s: int, name_length: int) -> 
     token = current.set(Exchange(name, ""))
     response = refuse(f"/{place}", OverloadError(message, retry_after_s))
     current.reset(token)
-    response.headers["X-Request-Id"] = name
+    response.headers.update(HEADERS | {"X-Request-Id": name})
     return on_the_wire(response)
 
 

@@ -89,6 +89,7 @@ async def generate(
     _check(call, count, look, streamed=media_type in STREAMED)
     first = draw_seed() if wanted.seed is None else wanted.seed
     points = settle_each(first, wanted, call.engine.model.card.spec.z_dim)
+    call.spend(count, at_once=1 if media_type in STREAMED else count)
     headers = describe_model(call.engine.model) | {"Seedling-Count": str(count), "Vary": "Accept"}
     headers["Seedling-Edition"] = call.engine.edition
     if wanted.latents is None:

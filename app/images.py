@@ -42,5 +42,6 @@ async def image(
     headers |= {"content-type": STILLS[format].media_type, "seedling-seed": str(point.seed)}
     if (early := answer_early(call.request, headers)) is not None:
         return early
+    call.spend(1)
     [picture] = await until_gone(call.request, grow(call, [point], look, format))
     return Response(picture.content, headers=headers)

@@ -65,6 +65,7 @@ async def interpolate(call: CallDep) -> Response:
     headers = _headers(call, wanted, query) | {"content-type": kind.media_type}
     if (early := answer_early(call.request, headers)) is not None:
         return early
+    call.spend(wanted.steps)
     points = walk(wanted)
     text = describe(call, points[0], query) | {"To": str(wanted.to), "Count": str(wanted.steps)}
     content = await until_gone(call.request, _grow(call, wanted, points, look, text))

@@ -6,14 +6,18 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import catalogue, generate, images, interpolate, metrics, operations, pages, problems
+from app import admin, catalogue, generate, images, interpolate, metrics, operations, pages, problems
 from app.access_log import AccessLog
+from app.browsers import OtherOrigins
 from app.cache import AnswerCache
 from app.choice import Leases
 from app.dialects import inference, openai
+from app.guard import Guard
+from app.keyring import Keyring
 from app.observer import Observer
-from app.reference import describe, name_operation
+from app.reference import add_pages, describe, name_operation
 from app.registry import Registry
 from app.settings import Settings
 from app.siblings import Siblings
@@ -31,10 +35,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: What the operator set; read from the environment when missing.
 
     Raises:
+        KeyFileError: If the file of keys cannot be read.
         ModelFileError: If there is no model that can be served.
         ProviderError: If the execution provider that was asked for cannot be had.
     """
     settings = settings or Settings()
+    keyring = None if settings.keys is None else Keyring(settings.keys)
     registry = Registry(settings)
     siblings = Siblings(settings.workers)
     tally = HttpTally()
@@ -54,6 +60,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             access_log.stop()
 
     app = FastAPIOffline(
+        docs_url=None,
+        redoc_url=None,
         title="Seedling",
         description="Grows images from seeds. The same seed gives the same bytes.",
         version="0.1.0",
@@ -67,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.tally = tally
     app.state.access_log = access_log
     app.add_middleware(Leases)
+    _protect(app, settings, keyring)
     app.add_middleware(Observer, tally=tally, access_log=access_log)  # outside of all others
     problems.install(app)
     for prefix in ("", "/models/{edition}"):
@@ -77,11 +86,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(dialect.router, responses=problems.RESPONSES)
     app.include_router(operations.router)
     app.include_router(metrics.router)
+    if settings.keys is not None:
+        app.include_router(admin.router)
     for prefix in ("/v1/models/{model:path}", "/models/{edition}"):
         app.include_router(catalogue.addresses, prefix=prefix, responses=problems.RESPONSES)
     app.include_router(catalogue.router, responses=problems.RESPONSES)
 
     app.state.page = pages.read_page()
     app.include_router(pages.router)
-    describe(app)
+    add_pages(app)
+    describe(app, guarded=settings.keys is not None)
     return app
+
+
+def _protect(app: FastAPI, settings: Settings, keyring: Keyring | None) -> None:
+    """Puts what is asked for before the routes: each costs requests some time, and most need none."""
+    app.state.keyring = keyring
+    quotas = None
+    if settings.quota_per_key or settings.quota_per_address:
+        from app.quota import Quotas  # noqa: PLC0415 - a start need not wait for it
+
+        quotas = Quotas(settings.quota_per_key, settings.quota_per_address)
+    if keyring is not None or quotas is not None:
+        app.add_middleware(Guard, keyring=keyring, quotas=quotas)
+    if settings.cors_origins:
+        app.add_middleware(OtherOrigins, origins=settings.cors_origins)
+    if settings.trusted_proxies:  # the last is the first that a request meets
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))

@@ -7,6 +7,7 @@ from importlib.resources import files
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
+from app.browsers import PAGE_POLICY
 from app.conditional import FOREVER, answer_early, entity_tag
 
 MEDIA_TYPES = {
@@ -16,17 +17,6 @@ MEDIA_TYPES = {
     "svg": "image/svg+xml",
     "webmanifest": "application/manifest+json",
 }
-
-POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        *(f"{kind}-src 'self'" for kind in ("connect", "img", "manifest", "script", "style")),
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'self'",
-    ]
-)
-"""What the page may load: what this service serves, and nothing that is written into the page itself."""
 
 INDEX = "index.html"
 PLACE = "page/0/"
@@ -76,8 +66,6 @@ def _answer(request: Request, name: str, cache_control: str) -> Response:
         "etag": entity_tag(page.version, name),
         "cache-control": cache_control,
         "content-type": MEDIA_TYPES[name.rpartition(".")[2]],
-        "content-security-policy": POLICY,
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "same-origin",
+        "content-security-policy": PAGE_POLICY,
     }
     return answer_early(request, headers) or Response(page.files[name], headers=headers)

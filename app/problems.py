@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +22,9 @@ log = logging.getLogger("seedling")
 
 MEDIA_TYPE = "application/problem+json"
 
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+"""The type of a problem that draft-ietf-httpapi-ratelimit-headers names."""
+
 GOT_MAX = 120
 """Longest part of a bad value that an error repeats, in characters."""
 
@@ -30,7 +33,8 @@ class Problem(BaseModel):
     """A problem as RFC 9457 describes it; addresses of another API's dialect add the member `error`."""
 
     type: str = Field(
-        default="about:blank", description="What kind of problem it is: none beside its status."
+        default="about:blank",
+        description="What kind of problem it is: none beside its status, or the quota that was exceeded.",
     )
     title: str = Field(description="The status in words.", examples=["Unprocessable Entity"])
     status: int = Field(description="The HTTP status.", examples=[422])
@@ -50,6 +54,14 @@ REASONS = {
         "The request cannot be read, or asks for what is not there; the detail names what was expected.",
         "size: expected auto or a square such as 256x256, got '256x128'",
     ),
+    401: (
+        "A key is needed, and there is none, or one that is not good.",
+        "expected a key, as Authorization: Bearer KEY or X-API-Key: KEY, got none",
+    ),
+    403: (
+        "The signature of the address is wrong or has expired; or only operators may.",
+        "the address was good until 2026-12-24T00:00:00Z",
+    ),
     404: ("There is no such model or edition here.", "the models here are 'avatars', got 'flowers'"),
     406: (
         "`Accept` allows none of the forms that there are.",
@@ -65,7 +77,7 @@ REASONS = {
         "count must be at most 64 on this server, got 65",
     ),
     429: (
-        "There is no room in the queue, or the pictures would not be done in time.",
+        "There is no room in the queue, or the pictures would not be done in time; or a quota is spent.",
         "the queue holds 1020 pictures of at most 1024; there is no room for 16",
     ),
     503: (
@@ -117,11 +129,27 @@ class LimitError(Exception):
         self.name = name
 
 
+class QuotaError(Exception):
+    """A request for more pictures than its caller may have now.
+
+    Args:
+        message: What is asked for, and what there is.
+        policies: Names of the policies that it would break.
+        retry_after_s: Seconds until it may be asked again.
+    """
+
+    def __init__(self, message: str, policies: Sequence[str], retry_after_s: int) -> None:
+        super().__init__(message)
+        self.policies = policies
+        self.retry_after_s = retry_after_s
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of an application a problem document."""
     # Coroutines all, for Starlette would run plain functions in threads, which costs more than they do.
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(LimitError, _limit)
+    app.add_exception_handler(QuotaError, _quota)
     app.add_exception_handler(LookError, _unfit)
     app.add_exception_handler(OverloadError, _overload)
     app.add_exception_handler(EngineStoppedError, _stopped)
@@ -150,7 +178,18 @@ def _respond(
     headers: Mapping[str, str] | None = None,
     parameter: str | None = None,
 ) -> JSONResponse:
-    problem = _problem(request.scope["path"], status, detail, parameter)
+    return respond(request.scope["path"], status, detail, headers, parameter)
+
+
+def respond(
+    path: str,
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    parameter: str | None = None,
+) -> JSONResponse:
+    """Returns the problem document of an address."""
+    problem = _problem(path, status, detail, parameter)
     return JSONResponse(problem, problem["status"], headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -179,10 +218,16 @@ async def _overload(request: Request, error: Exception) -> JSONResponse:
     return refuse(request.scope["path"], error)
 
 
+async def _quota(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, QuotaError)
+    problem = _problem(request.scope["path"], 429, str(error))
+    problem |= {"type": QUOTA_EXCEEDED, "violated-policies": error.policies}
+    return JSONResponse(problem, 429, {"Retry-After": str(error.retry_after_s)}, MEDIA_TYPE)
+
+
 def refuse(path: str, error: OverloadError) -> JSONResponse:
     """Returns the answer to a request that the engine has no room or no time for."""
-    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
-    return JSONResponse(_problem(path, 429, str(error)), 429, headers, MEDIA_TYPE)
+    return respond(path, 429, str(error), {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from app.browsers import HEADERS
 from app.gate import GateProtocol
 from app.listener import address
 from app.main import create_app
@@ -59,6 +60,7 @@ def serve(settings: Settings, listener: socket.socket, supervisor: socket.socket
         log_level="warning",
         access_log=False,
         server_header=False,
+        headers=list(HEADERS.items()),
         proxy_headers=False,
     )
     if supervisor is None:

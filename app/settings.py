@@ -1,9 +1,11 @@
 """What an operator sets, by flag or from the environment; facts about a model are never here."""
 
+import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
@@ -23,6 +25,37 @@ def _split(value: object) -> object:
     if isinstance(value, str):
         return [part for part in value.strip().strip("[]").replace(" ", "").split(",") if part]
     return value
+
+
+def _or_none(value: object) -> object:
+    return value or None
+
+
+def _check_quotas(text: str) -> str:
+    if text:
+        from app.quota import read  # noqa: PLC0415 - most have none
+
+        try:
+            read(text)
+        except ValueError:
+            raise ValueError("expected such as 600/minute or 100/second;50000/day") from None
+    return text
+
+
+def _check_networks(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        try:
+            ipaddress.ip_network(host)
+        except ValueError:
+            raise ValueError(f"expected addresses or networks such as 10.0.0.0/8, one is {host!r}") from None
+    return hosts
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise ValueError(f"expected sites such as https://example.org, one is {origin!r}")
+    return origins
 
 
 class Settings(BaseSettings):
@@ -86,6 +119,22 @@ class Settings(BaseSettings):
     """How to log: text for people, json for machines."""
     access_log: bool = False
     """Whether to write a line for each request to the standard output; refusals at the door are sampled."""
+    keys: Annotated[Path | None, BeforeValidator(_or_none)] = None
+    """File of keys, of which requests must have one; made by python -m app.keys, and read again when it
+    changes. Without it anyone may ask."""
+    quota_per_key: Annotated[str, AfterValidator(_check_quotas)] = ""
+    """Most pictures in a time for each key, such as 600/minute or 100/second;50000/day, by each process."""
+    quota_per_address: Annotated[str, AfterValidator(_check_quotas)] = ""
+    """Most pictures in a time for each network address; IPv6 by its first 64 bits."""
+    trusted_proxies: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_networks)
+    ] = ()
+    """Addresses or networks of proxies, such as 10.0.0.0/8, whose X-Forwarded-For and X-Forwarded-Proto
+    count."""
+    cors_origins: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_origins)
+    ] = ()
+    """Sites whose scripts may ask, such as https://example.org; * is all. Pictures in an img need none."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)

@@ -46,6 +46,9 @@ class Local(Client):
 
         own: dict[str, Any] = {
             "watch": False,
+            "keys": None,  # whoever runs this may ask
+            "quota_per_key": "",
+            "quota_per_address": "",
             "cache_mb": 0,
             "max_queue": 2 * AT_ONCE,
             "max_steps": AT_ONCE,

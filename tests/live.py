@@ -64,6 +64,18 @@ def pixels(png: bytes) -> np.ndarray:
         return np.asarray(img.convert("RGB"))
 
 
+def make_key(file: Path, *words: str) -> str:
+    """Makes a key, or a secret, by the command; returns what it shows."""
+    done = subprocess.run(
+        [sys.executable, "-m", "app.keys", *words, "--file", str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Waits until a condition holds."""
     deadline = time.monotonic() + seconds

@@ -109,6 +109,7 @@ async def infer(
     points = _points(call, tensors)
     if len(points) > call.settings.max_count:
         raise LimitError("the first side of the input's shape", len(points), call.settings.max_count)
+    call.spend(len(points))
     wanted = request.outputs or [WantedOutput(name="images")]
     outputs = [await until_gone(call.request, _output(call, request, one, points)) for one in wanted]
     about = {"model_name": call.engine.model.card.name, "model_version": VERSION}

@@ -85,6 +85,7 @@ async def create_images(call: CallDep, wanted: ImagesRequest) -> ImagesResponse:
         root = f"{call.request.base_url}models/{call.engine.edition}"
         data = [ImageData(url=root + _address(point, look, form)) for point in points]
     else:
+        call.spend(wanted.n)
         pictures = await until_gone(call.request, grow(call, points, look, form))
         data = [ImageData(b64_json=base64.b64encode(picture.content).decode()) for picture in pictures]
     return ImagesResponse(created=int(time.time()), data=data)
