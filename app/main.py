@@ -3,6 +3,7 @@
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -40,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ProviderError: If the execution provider that was asked for cannot be had.
     """
     settings = settings or Settings()
-    keyring = None if settings.keys is None else Keyring(settings.keys)
+    keyring = Keyring(Path(settings.keys)) if settings.keys else None
     registry = Registry(settings)
     siblings = Siblings(settings.workers)
     tally = HttpTally()
@@ -86,7 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(dialect.router, responses=problems.RESPONSES)
     app.include_router(operations.router)
     app.include_router(metrics.router)
-    if settings.keys is not None:
+    if settings.keys:
         app.include_router(admin.router)
     for prefix in ("/v1/models/{model:path}", "/models/{edition}"):
         app.include_router(catalogue.addresses, prefix=prefix, responses=problems.RESPONSES)
@@ -95,7 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.page = pages.read_page()
     app.include_router(pages.router)
     add_pages(app)
-    describe(app, guarded=settings.keys is not None)
+    describe(app, guarded=bool(settings.keys))
     return app
 
 

@@ -27,10 +27,6 @@ def _split(value: object) -> object:
     return value
 
 
-def _or_none(value: object) -> object:
-    return value or None
-
-
 def _check_quotas(text: str) -> str:
     if text:
         from app.quota import read  # noqa: PLC0415 - most have none
@@ -119,7 +115,7 @@ class Settings(BaseSettings):
     """How to log: text for people, json for machines."""
     access_log: bool = False
     """Whether to write a line for each request to the standard output; refusals at the door are sampled."""
-    keys: Annotated[Path | None, BeforeValidator(_or_none)] = None
+    keys: str = ""
     """File of keys, of which requests must have one; made by python -m app.keys, and read again when it
     changes. Without it anyone may ask."""
     quota_per_key: Annotated[str, AfterValidator(_check_quotas)] = ""

@@ -51,6 +51,8 @@ class Supervisor:
         self._environment = os.environ | as_variables(settings, secrets=True)
         self._family = siblings.new_family()
         self._processes: dict[int, Process] = {}
+        self._grown: set[Process] = set()
+        """Those that have got ready: they hear signals, which would end the others."""
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
         self._codes: list[int] = []
@@ -60,7 +62,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._tell, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         # The first alone: what keeps it from starting keeps all of them, and is said once.
         keepers = [asyncio.create_task(self._keep(0))]
         await asyncio.wait(
@@ -118,12 +120,14 @@ class Supervisor:
             return await process.wait(), was_ready
         finally:
             del self._processes[place]
+            self._grown.discard(process)
             writer.close()
 
     async def _listen(self, reader: asyncio.StreamReader, process: Process) -> bool:
         """Hears a worker's heart until it stops; returns whether it ever beat."""
         if not await _beats(reader, None):
             return False
+        self._grown.add(process)
         self._ready.set()
         while not self._stopping.is_set():
             try:
@@ -144,6 +148,12 @@ class Supervisor:
             signal.raise_signal(number)
         self._stopping.set()
         self._tell(number)
+
+    def _hang_up(self) -> None:
+        """Makes the workers look at their files again; one that is about to start does so by itself."""
+        for process in self._grown:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGHUP)
 
     def _tell(self, number: signal.Signals) -> None:
         """Sends a signal to every worker."""

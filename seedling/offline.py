@@ -46,7 +46,7 @@ class Local(Client):
 
         own: dict[str, Any] = {
             "watch": False,
-            "keys": None,  # whoever runs this may ask
+            "keys": "",  # whoever runs this may ask
             "quota_per_key": "",
             "quota_per_address": "",
             "cache_mb": 0,

@@ -204,6 +204,20 @@ def test_operators_calls_are_open_to_their_keys_alone(guarded: Guarded, toy_mode
     eventually(lambda: guarded.get(f"{IMAGE}?model=second", guarded.ops).status_code == 200)
 
 
+def test_a_reload_reaches_every_process(toy_model: Path, tmp_path: Path) -> None:
+    make_model(toy_model, tmp_path / "models" / "toy.onnx", "toy")
+    ops = {"X-API-Key": make_key(tmp_path / "keys", "new", "ops", "--admin")}
+    settings = {"model": tmp_path / "models", "keys": tmp_path / "keys", "watch": False, "workers": 2}
+    with living(tmp_path / "run", **settings) as live:
+        make_model(toy_model, tmp_path / "models" / "second.onnx", "second")
+
+        def reached() -> bool:  # a process that has just begun hears nothing yet
+            assert live.client.post("/admin/reload", headers=ops).status_code == 202
+            return live.log.count("model second, edition") == 2
+
+        eventually(reached, 60)
+
+
 def test_without_keys_there_are_no_operators_calls(service: httpx.Client) -> None:
     assert service.post("/admin/reload").status_code == 404
     assert service.get("/openapi.json").json()["security"] == []

@@ -134,7 +134,12 @@ def test_a_secret_is_told_to_workers_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_help_shows_each_setting_with_its_variable_default_and_choices() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "app", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-m", "app", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "200"},
     )
     shown = " ".join(done.stdout.split())
     for name, field in Settings.model_fields.items():
