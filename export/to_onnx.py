@@ -20,6 +20,7 @@ from export.forms import FORMS
 from export.graph import PictureGenerator, build_graph, store_half
 from models.contract import INPUT_NAME, OUTPUT_NAME, ModelCard, latents, to_uint8
 from models.dcgan import Generator
+from training.best import choose_checkpoint
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.cli import Parser, run_cli
 
@@ -152,7 +153,9 @@ def main() -> None:
     """Runs the command line."""
     parser = Parser(prog="python -m export.to_onnx", description=__doc__)
     parser.add_argument(
-        "checkpoint", type=Path, help="a checkpoint's folder, or a run's (its newest is taken)"
+        "checkpoint",
+        type=Path,
+        help="a checkpoint's folder, or a run's (its best is taken, where one was measured, else its newest)",
     )
     parser.add_argument("out", type=Path, help="the model file to write, e.g. model.onnx")
     parser.add_argument(
@@ -170,8 +173,11 @@ def main() -> None:
         default="transposed",
         help="how the layers are written; auto measures and takes the fastest on the CPU provider",
     )
+    parser.add_argument("--newest", action="store_true", help="of a run, take the newest checkpoint")
     args = parser.parse_args()
-    checkpoint = load_checkpoint(args.checkpoint)
+    folder, reason, _ = choose_checkpoint(args.checkpoint, newest=args.newest)
+    sys.stdout.write(f"{reason}\n")
+    checkpoint = load_checkpoint(folder)
     model = export(checkpoint, args.name or str(checkpoint.data["name"]), args.precision)
     if args.form != "transposed":
         model = rewrite(model, args.form, load_generator(checkpoint))

@@ -34,7 +34,7 @@ from training.measure import BATCH, Reference, extract, measure, picture_batches
 from training.quality import RealFeatures, compare
 
 CPU = torch.device("cpu")
-FIGURES = ("fd", "kd", "precision", "recall", "density", "coverage", "diversity")
+FIGURES = ("fd", "kd", "precision", "recall", "density", "coverage", "diversity", "novelty")
 
 Command = Callable[..., int]
 

@@ -21,6 +21,7 @@ from training.quality import (
     kd,
     memorisation,
     neighbourhood,
+    novelty,
 )
 
 
@@ -131,6 +132,13 @@ def test_memorisation_tells_copies_from_pictures_of_one_s_own() -> None:
     assert memorisation(real[:200], reference) == pytest.approx(0, abs=0.01)
     assert memorisation(draw(400, 2), reference) == pytest.approx(1, abs=0.1)
     assert memorisation(draw(400, 2) + 100, reference) > 10
+
+
+def test_novelty_tells_copies_without_held_out_pictures() -> None:
+    real = draw(400, 1)
+    reference = RealFeatures(real)
+    assert novelty(real[:200], reference) == pytest.approx(0, abs=0.01)
+    assert novelty(draw(400, 2), reference) == pytest.approx(1, abs=0.1)
 
 
 def test_memorisation_is_measured_only_where_pictures_were_held_out() -> None:

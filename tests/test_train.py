@@ -20,7 +20,7 @@ from training.journal import Scalars, Sheet, read_journal
 from training.loop import Trainer
 from training.train import main
 
-SMALL = "--img-resolution=16 --z-dim=8 --ngf=4 --ndf=4 --batch-size=4 --device=cpu".split()  # noqa: SIM905
+SMALL = "--img-resolution=16 --z-dim=8 --ngf=4 --ndf=4 --batch-size=4 --quality-kimg=0 --device=cpu".split()  # noqa: SIM905
 
 
 @pytest.fixture(scope="module")

@@ -147,18 +147,20 @@ def _sweep(folder: Path) -> None:
                 file.unlink()
 
 
-def prune_checkpoints(run: Path, keep: int) -> None:
+def prune_checkpoints(run: Path, keep: int, spare: Path | None = None) -> None:
     """Removes all but a run's newest checkpoints, and what writes that were cut short have left.
 
     Args:
         run: The run's folder.
         keep: Number of newest checkpoints that stay, at least 1.
+        spare: One that stays besides: the best.
     """
     for folder in (run / "checkpoints").glob("step-*"):
         _sweep(folder)
     for old in checkpoints(run)[:-keep]:
-        (old / JSON_FILE).unlink()  # first, so that a kill leaves no half of one that seems whole
-        shutil.rmtree(old)
+        if old != spare:
+            (old / JSON_FILE).unlink()  # first, so that a kill leaves no half of one that seems whole
+            shutil.rmtree(old)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

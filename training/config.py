@@ -94,6 +94,10 @@ class TrainConfig:
     """Half-life of the averaged generator, in thousand pictures; 0 keeps no average."""
     kimg: float = 1000.0
     """Length of the run, in thousand real pictures shown."""
+    quality_kimg: float = 50.0
+    """Thousand pictures from one measurement of quality to the next, and one at the end; 0 measures none."""
+    quality_samples: int = 2000
+    """Pictures that are generated for a measurement; of real ones at most five times as many are taken."""
     seed: int = 0
     """Makes weights, order and latents repeatable."""
     stream: int = 0
@@ -124,6 +128,8 @@ class TrainConfig:
             self._require(0 <= getattr(self, name) < math.inf, name, "0 or above")
         self._require(0 <= self.lr_decay_from <= 1, "lr_decay_from", "in 0…1")
         self._require(self.ema_half_life_kimg >= 0, "ema_half_life_kimg", "0 or above")
+        self._require(self.quality_kimg >= 0, "quality_kimg", "0 or above")
+        self._require(self.quality_samples >= 20, "quality_samples", "at least 20")
         self._require(0 <= self.seed < 2**32, "seed", "in 0…2^32-1")
         self._require(0 <= self.stream < 2**16, "stream", "in 0…2^16-1")
         for name, choices in (("arithmetic", ARITHMETICS), ("layout", LAYOUTS), ("execution", EXECUTIONS)):
@@ -169,6 +175,8 @@ PRESETS: dict[str, TrainConfig] = {
         ema_half_life_kimg=4.0,
         lr_decay_from=0.6,
         kimg=160.0,
+        quality_kimg=16.0,
+        quality_samples=250,
     ),
     "best": TrainConfig(
         loss="hinge",

@@ -43,8 +43,10 @@ def build_parser() -> Parser:
     add(
         "model",
         type=Path,
-        help="a checkpoint's folder, or a run's (its newest is taken), or a model file (.onnx)",
+        help="a checkpoint's folder, or a run's (its best is taken, where one was measured, else its "
+        "newest), or a model file (.onnx)",
     )
+    add("--newest", action="store_true", help="of a run, take the newest checkpoint")
     add("--data", help="pictures to compare with, as the trainer takes them; default: those of the training")
     add("--count", type=int, help="real pictures to compare with; default: all")
     add("--samples", type=int, default=10_000, help="pictures to generate; default 10000")
@@ -163,7 +165,7 @@ def main() -> None:
     args = build_parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     device = check(args)
-    grower = open_grower(args.model, device)
+    grower = open_grower(args.model, device, newest=args.newest)
     extractor = open_extractor(args.extractor, args.inception_weights, device)
     source, pictures = real_pictures(args, grower)
     held_out = held_out_pictures(args, grower, source, pictures)

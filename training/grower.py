@@ -1,5 +1,6 @@
 """Opens what grows pictures from seeds: a checkpoint, or a model file as the service would run it."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,11 @@ from models.contract import (
     to_uint8,
 )
 from models.dcgan import Generator
-from training.checkpoint import JSON_FILE, CheckpointError, load_checkpoint, newest_checkpoint
+from training.best import choose_checkpoint
+from training.checkpoint import CheckpointError, load_checkpoint
 from training.measure import Grow
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,18 +47,19 @@ class Grower:
         return self.path.is_dir()
 
 
-def open_grower(path: Path, device: torch.device) -> Grower:
-    """Opens a checkpoint's folder, a run's (its newest checkpoint is taken), or a model file.
+def open_grower(path: Path, device: torch.device, *, newest: bool = False) -> Grower:
+    """Opens a checkpoint's folder, a run's (as ``choose_checkpoint`` does), or a model file.
 
     Args:
         path: Folder or file.
         device: Where a checkpoint grows; a model file does on the CPU.
+        newest: Whether a run's newest checkpoint is taken, though another one is the best.
 
     Raises:
         CheckpointError: If a folder holds no checkpoint that can be read.
         ModelFileError: If a file is not a model file, or ONNX Runtime is missing.
     """
-    return _open_model_file(path) if path.is_file() else _open_checkpoint(path, device)
+    return _open_model_file(path) if path.is_file() else _open_checkpoint(path, device, newest=newest)
 
 
 def grow_with(generator: Generator) -> Grow:
@@ -69,8 +74,10 @@ def grow_with(generator: Generator) -> Grow:
     return grow
 
 
-def _open_checkpoint(path: Path, device: torch.device) -> Grower:
-    folder = path if (path / JSON_FILE).is_file() else newest_checkpoint(path)
+def _open_checkpoint(path: Path, device: torch.device, *, newest: bool) -> Grower:
+    folder, reason, _ = choose_checkpoint(path, newest=newest)
+    if folder != path:
+        log.info("%s: %s", path, reason)
     checkpoint = load_checkpoint(folder)
     generator = Generator(checkpoint.spec)
     try:

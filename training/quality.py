@@ -72,6 +72,11 @@ class RealFeatures:
         return spread
 
     @cached_property
+    def own_distance(self) -> float:
+        """Median distance of a picture to the nearest other one."""
+        return _radii(self.features, 1).median().item()
+
+    @cached_property
     def held_out_distance(self) -> float:
         """Median distance of a held-out picture to the nearest of ``features``."""
         if self.held_out is None:
@@ -150,6 +155,17 @@ def diversity(generated: Tensor, real: RealFeatures) -> float:
     return _mean_over_pairs(torch.cdist, generated) / real.spread
 
 
+def novelty(generated: Tensor, real: RealFeatures) -> float:
+    """Returns the median distance to the nearest real picture, over that of a real one to the nearest other.
+
+    What ``memorisation`` asks, without held-out pictures: 1: as far as real ones are apart; near 0: copies.
+    Infinite where most real pictures are there twice.
+    """
+    if real.own_distance == 0:
+        return math.inf
+    return _nearest(generated, real.features).median().item() / real.own_distance
+
+
 def memorisation(generated: Tensor, real: RealFeatures) -> float:
     """Returns the median distance to the nearest real picture, over that of held-out pictures.
 
@@ -173,6 +189,7 @@ def compare(generated: Tensor, real: RealFeatures) -> dict[str, float]:
         "kd": kd(generated, real),
         **neighbourhood(generated, real),
         "diversity": diversity(generated, real),
+        "novelty": novelty(generated, real),
     }
     return figures if real.held_out is None else figures | {"memorisation": memorisation(generated, real)}
 
@@ -193,9 +210,8 @@ def _mean_over_pairs(value: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Te
     return total / (pairs if b is not None else pairs - len(a))
 
 
-def _radii(features: Tensor) -> Tensor:
-    # The nearest is the picture itself.
-    place = NEIGHBOURS + 1
+def _radii(features: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
+    place = neighbours + 1  # the nearest is the picture itself
     return torch.cat(
         [torch.cdist(rows, features).kthvalue(place).values for rows in torch.split(features, BLOCK)]
     )

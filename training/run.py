@@ -1,6 +1,8 @@
 """A run on disk: its folder, progress, sheets, scalars, checkpoints, and its two ways to stop."""
 
+import dataclasses
 import json
+import logging
 import math
 import signal
 import time
@@ -15,10 +17,14 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from models.contract import SeedlingError
+from training.best import best_checkpoint
 from training.checkpoint import prune_checkpoints, save_checkpoint
-from training.journal import Entry, Journal, Scalars, Sheet
+from training.journal import Entry, Journal, Metrics, Scalars, Sheet
+from training.judge import Judge
 from training.loop import StepStats, Trainer
 from training.samples import fixed_latents, save_sheet
+
+log = logging.getLogger(__name__)
 
 SHEET_PICTURES = 64
 READ_EVERY_SECONDS = 0.5
@@ -37,10 +43,10 @@ class RunOptions:
     """Where everything goes."""
     minutes: float | None = None
     """Ends the run after this much time in steps, if it is not done before."""
-    sheet_kimg: float = 20.0
-    """Thousand pictures from one sample sheet to the next."""
-    checkpoint_kimg: float = 100.0
-    """Thousand pictures from one checkpoint to the next."""
+    sheets: int = 40
+    """Sample sheets in the whole run."""
+    checkpoints: int = 10
+    """Checkpoints in the whole run."""
     keep: int = 2
     """Number of newest checkpoints that are kept."""
 
@@ -53,22 +59,34 @@ class Run:
         data: Description of the pictures, for the checkpoint.
         options: Cadence and end.
         seconds: Time already spent, of a resumed run.
+        judge: Measures quality; none is measured without.
     """
 
     def __init__(
-        self, trainer: Trainer, data: dict[str, Any], options: RunOptions, seconds: float = 0.0
+        self,
+        trainer: Trainer,
+        data: dict[str, Any],
+        options: RunOptions,
+        seconds: float = 0.0,
+        judge: Judge | None = None,
     ) -> None:
         self.trainer = trainer
         self.data = data
         self.options = options
         self.seconds = seconds
+        self.judge = judge
         self.latents = fixed_latents(SHEET_PICTURES, trainer.config.spec.z_dim)
         self._stop = False
+        self._next_read = 0.0
+        self._beside: dict[str, str] = {}
+        self._saved = -1
+        self._measured: tuple[int, dict[str, float]] = (-1, {})
 
     def train(self) -> bool:
         """Trains to the end of the recipe or the time, or until a signal asks to stop.
 
-        Ends with a sheet and a checkpoint in every case but a diverged loss.
+        Ends with a sheet and a checkpoint in every case but a diverged loss, and with measured quality where
+        the recipe was completed.
 
         Returns:
             Whether the recipe was completed.
@@ -77,52 +95,65 @@ class Run:
             TrainingDivergedError: If a loss is not finite.
             CheckpointError: If the disk refuses a checkpoint.
         """
-        config = self.trainer.config
         self.options.folder.mkdir(parents=True, exist_ok=True)
-        settings = json.dumps({"config": config.to_dict(), "data": self.data}, indent=2)
-        (self.options.folder / "settings.json").write_text(settings + "\n", encoding="utf-8")
+        self._write_settings()
         with (
             Journal(self.options.folder, self.trainer.step) as self.journal,
-            SummaryWriter(str(self.options.folder / "tensorboard")) as scalars,
-            tqdm(
-                total=config.total_steps * config.batch_size,
-                initial=self.trainer.step * config.batch_size,
-                unit="img",
-                unit_scale=True,
-                smoothing=0.05,
-            ) as bar,
+            SummaryWriter(str(self.options.folder / "tensorboard")) as self.scalars,
+            self._progress() as self.bar,
             self._stopping_on_signals(),
         ):
-            self._steps(scalars, bar)
-            self._save_sheet()
-            self._save_checkpoint()
-        return self.trainer.step >= config.total_steps
-
-    def _steps(self, scalars: SummaryWriter, bar: "tqdm[Any]") -> None:
-        config = self.trainer.config
-        next_sheet = last_checkpoint = float(self.shown)
-        next_read = 0.0
-        while self.trainer.step < config.total_steps and not self._stop and not self._out_of_time():
-            if self.shown >= next_sheet:
+            if self.trainer.step == 0:
                 self._save_sheet()
-                next_sheet += self.options.sheet_kimg * 1000
-            started = time.perf_counter()
-            stats = self.trainer.train_step()
-            if started >= next_read:
-                self._read(stats, scalars, bar)
-                next_read = started + READ_EVERY_SECONDS
-            self.seconds += time.perf_counter() - started
-            bar.update(config.batch_size)
-            if self.shown >= last_checkpoint + self.options.checkpoint_kimg * 1000:
-                self._save_checkpoint()
-                last_checkpoint = self.shown
+            while not (self.done or self._stop or self._out_of_time()):
+                self._step()
+                self._look()
+            self._conclude()
+        return self.done
 
     @property
     def shown(self) -> int:
         """Number of real pictures shown so far."""
         return self.trainer.step * self.trainer.config.batch_size
 
-    def _read(self, stats: StepStats, scalars: SummaryWriter, bar: "tqdm[Any]") -> None:
+    @property
+    def done(self) -> bool:
+        """Whether the recipe is completed."""
+        return self.trainer.step >= self.trainer.config.total_steps
+
+    def _step(self) -> None:
+        started = time.perf_counter()
+        stats = self.trainer.train_step()
+        if started >= self._next_read:
+            self._read(stats)
+            self._next_read = started + READ_EVERY_SECONDS
+        self.seconds += time.perf_counter() - started
+        self.bar.update(self.trainer.config.batch_size)
+
+    def _look(self) -> None:
+        """Does what is due between two steps; the end has its own."""
+        if self.done:
+            return
+        config = self.trainer.config
+        if self._due(config.kimg / self.options.sheets):
+            self._save_sheet()
+        if self._due(config.quality_kimg):
+            self._measure()
+        if self._due(config.kimg / self.options.checkpoints):
+            self._save_checkpoint()
+
+    def _conclude(self) -> None:
+        self._save_sheet()
+        if self.done:
+            self._measure()
+        self._save_checkpoint()
+
+    def _due(self, kimg: float) -> bool:
+        """Returns whether the last step passed a multiple of so many thousand pictures."""
+        every = kimg * 1000
+        return every > 0 and self.shown // every > (self.shown - self.trainer.config.batch_size) // every
+
+    def _read(self, stats: StepStats) -> None:
         values = stats.as_floats()
         self.note(Scalars, values=values)
         for name, value in values.items():
@@ -131,8 +162,33 @@ class Run:
                     f"{name} became {value} at step {self.trainer.step}; the newest checkpoint in "
                     f"{self.options.folder} is from before: resume it with lower learning rates"
                 )
-            scalars.add_scalar(name, value, self.shown)
-        bar.set_postfix(loss_d=f"{values['loss_d']:.3f}", loss_g=f"{values['loss_g']:.3f}", refresh=False)
+            self.scalars.add_scalar(name, value, self.shown)
+        self._show(loss_d=f"{values['loss_d']:.3f}", loss_g=f"{values['loss_g']:.3f}")
+
+    def _show(self, **values: str) -> None:
+        """Puts values beside the progress, where they stay until there are newer ones."""
+        self._beside |= values
+        self.bar.set_postfix(self._beside, refresh=False)
+
+    def _measure(self) -> None:
+        """Measures the generator, and keeps a checkpoint of it if it is the best so far."""
+        if self.judge is None or self._measured[0] == self.trainer.step:
+            return
+        try:
+            figures = self.judge.measure(self.trainer.final_generator())
+        except (SeedlingError, RuntimeError) as error:  # a matrix without roots, or too little memory
+            log.warning("quality is measured no more: %s", error)
+            self.judge = None
+            return
+        self.note(Metrics, values=figures)
+        for name, value in figures.items():
+            self.scalars.add_scalar(name, value, self.shown)
+        self._measured = (self.trainer.step, figures)
+        name, value = next(iter(figures.items()))
+        best = best_checkpoint(self.options.folder)
+        self._show(fd=f"{value:.1f}")
+        if best is None or name not in best.metrics or value < best.metrics[name]:
+            self._save_checkpoint()
 
     def _save_sheet(self) -> None:
         file = self.options.folder / "samples" / f"{self.shown:09d}.png"
@@ -148,14 +204,36 @@ class Run:
         }
         self.journal.write(kind(**now, **fields))
 
-    def _save_checkpoint(self) -> Path:
-        folder = self.options.folder / "checkpoints" / f"step-{self.trainer.step:08d}"
-        save_checkpoint(self.trainer.checkpoint(self.data, self.seconds), folder)
-        prune_checkpoints(self.options.folder, self.options.keep)
-        return folder
+    def _save_checkpoint(self) -> None:
+        if self._saved == self.trainer.step:
+            return
+        step, metrics = self._measured
+        checkpoint = self.trainer.checkpoint(self.data, self.seconds)
+        if step == self.trainer.step:
+            checkpoint = dataclasses.replace(checkpoint, metrics=metrics)
+        run = self.options.folder
+        save_checkpoint(checkpoint, run / "checkpoints" / f"step-{self.trainer.step:08d}")
+        self._saved = self.trainer.step
+        best = best_checkpoint(run)
+        prune_checkpoints(run, self.options.keep, spare=best and best.folder)
 
     def _out_of_time(self) -> bool:
         return self.options.minutes is not None and self.seconds >= self.options.minutes * 60
+
+    def _write_settings(self) -> None:
+        settings = {"config": self.trainer.config.to_dict(), "data": self.data}
+        file = self.options.folder / "settings.json"
+        file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    def _progress(self) -> "tqdm[Any]":
+        config = self.trainer.config
+        return tqdm(
+            total=config.total_steps * config.batch_size,
+            initial=self.shown,
+            unit="img",
+            unit_scale=True,
+            smoothing=0.05,
+        )
 
     @contextmanager
     def _stopping_on_signals(self) -> Iterator[None]:

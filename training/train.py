@@ -20,6 +20,7 @@ from training.cli import Parser, run_cli
 from training.config import PRESETS, ConfigError, TrainConfig
 from training.data import PictureSet, default_cache, load_pictures
 from training.doctor import brief
+from training.judge import Judge
 from training.loop import Trainer
 from training.losses import make_loss
 from training.run import Run, RunOptions
@@ -32,12 +33,13 @@ RECIPE = {
 }
 """Settings that have a flag of their own, with their types; unset flags leave the preset's value."""
 
-ADJUSTABLE = {"kimg", "lr_decay_from"} | {
+ADJUSTABLE = {"kimg", "lr_decay_from", "quality_kimg", "quality_samples"} | {
     *("loss", "lr_d", "lr_g", "d_every", "g_every", "g_rests_until_kimg", "stream", "perceptual"),
     *("translate", "colour", "cutout", "augment_p", "ada_target"),
     *("r1", "r1_every", "gradient_penalty", "lecam", "consistency"),
 }
-"""Settings that a resumed run may change: its length, and what mends the balance between G and D."""
+"""Settings that a resumed run may change: its length, what mends the balance between G and D, and how it is
+measured."""
 
 SPEC_FIELDS = {field.name for field in dataclasses.fields(ModelSpec)}
 
@@ -171,7 +173,8 @@ def begin(args: argparse.Namespace) -> Run:
         config = suited_to(config, len(pictures.pixels))
     trainer = Trainer(config, pictures.pixels, device)
     options = RunOptions(folder=folder, minutes=args.minutes)
-    return Run(trainer, describe(pictures, source, args.count), options)
+    judge = open_judge(trainer, pictures, args.cache)
+    return Run(trainer, describe(pictures, source, args.count), options, judge=judge)
 
 
 def resume(args: argparse.Namespace) -> Run:
@@ -194,7 +197,16 @@ def resume(args: argparse.Namespace) -> Run:
     trainer = Trainer(config, pictures.pixels, device)
     trainer.restore(checkpoint)
     options = RunOptions(folder=args.resume, minutes=args.minutes)
-    return Run(trainer, describe(pictures, source, count), options, checkpoint.seconds)
+    judge = open_judge(trainer, pictures, args.cache)
+    return Run(trainer, describe(pictures, source, count), options, checkpoint.seconds, judge)
+
+
+def open_judge(trainer: Trainer, pictures: PictureSet, cache: Path) -> Judge | None:
+    """Returns what measures quality in the run, if the recipe wants it."""
+    config = trainer.config
+    if not config.quality_kimg:
+        return None
+    return Judge(pictures.pixels, config.quality_samples, trainer.device, cache)
 
 
 def load(args: argparse.Namespace, source: str, count: int | None, config: TrainConfig) -> PictureSet:
