@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.checkpoint import load_checkpoint
+from training.checkpoint import checkpoints, load_checkpoint
 from training.config import ConfigError
 from training.journal import Scalars, Sheet, read_journal
 from training.loop import Trainer
@@ -76,7 +76,7 @@ def test_a_run_leaves_settings_sheets_scalars_and_a_checkpoint(finished: Path) -
     assert settings["data"]["pictures"] == 22
     with Image.open(finished / "samples" / "000000040.png") as sheet:
         assert sheet.size == (128, 128)  # 64 pictures of 16×16
-    assert [p.name for p in (finished / "checkpoints").iterdir()] == ["step-00000010"]
+    assert [folder.name for folder in checkpoints(finished)] == ["step-00000009", "step-00000010"]
     journal = read_journal(finished)
     sheets = [entry for entry in journal if isinstance(entry, Sheet)]
     assert [(entry.step, entry.file) for entry in sheets] == [
