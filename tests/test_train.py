@@ -80,8 +80,7 @@ def test_a_run_leaves_settings_sheets_scalars_and_a_checkpoint(finished: Path) -
     journal = read_journal(finished)
     sheets = [entry for entry in journal if isinstance(entry, Sheet)]
     assert [(entry.step, entry.file) for entry in sheets] == [
-        (0, "samples/000000000.png"),
-        (10, "samples/000000040.png"),
+        (step, f"samples/{4 * step:09d}.png") for step in range(11)
     ]
     assert all((finished / entry.file).is_file() for entry in sheets)
     first = next(entry for entry in journal if isinstance(entry, Scalars))
