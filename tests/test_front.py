@@ -151,7 +151,9 @@ def test_a_picture_that_is_due_is_looked_at_without_growing_it(front: Front, cli
 
 
 def test_numbers_are_for_the_operator(front: Front, client: httpx.Client) -> None:
-    assert client.get("/metrics").status_code == 404
+    for address in ("/metrics", "/admin", "/admin/models"):
+        assert client.get(address).status_code == 404
+        assert front.log()[-1]["origin"] == ""
     assert httpx.get(f"http://127.0.0.1:{front.status_port}/livez").text == "ok"
     assert "Active connections" in httpx.get(f"http://127.0.0.1:{front.status_port}/status").text
 
