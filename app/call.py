@@ -67,7 +67,8 @@ class Call:
 async def get_call(
     request: Request,
     x_timeout_ms: Annotated[
-        int | None, Header(ge=1, description="For how long the caller would wait, in milliseconds.")
+        int | None,
+        Header(ge=1, description="For how long the caller would wait, in milliseconds.", examples=[2000]),
     ] = None,
 ) -> Call:
     """Returns what a request comes with; one dependency, for each costs a request some time."""

@@ -100,7 +100,9 @@ async def sheet(call: CallDep) -> Response:
 
 
 @router.get("/{model:path}", response_model_exclude_none=True)
-async def model(registry: RegistryDep, model: Annotated[str, Path(description="Its name.")]) -> ModelEntry:
+async def model(
+    registry: RegistryDep, model: Annotated[str, Path(description="Its name.", examples=["avatars"])]
+) -> ModelEntry:
     """Describe one model."""
     entries = {entry.name: entry for entry in registry.entries()}
     if model not in entries:

@@ -78,7 +78,9 @@ def negotiate(accept: str, form: Still | None) -> tuple[str, Still]:
 async def generate(
     call: CallDep,
     body: GenerateRequest | None = None,
-    accept: Annotated[str, Header(description="The form of the answer.")] = "*/*",
+    accept: Annotated[
+        str, Header(description="The form of the answer.", examples=["image/png", "application/x-ndjson"])
+    ] = "*/*",
 ) -> Response:
     """Grow pictures: one as a picture; several as a sheet, a zip, JSON, a multipart message or a stream."""
     wanted = body or GenerateRequest()

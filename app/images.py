@@ -31,7 +31,7 @@ ANSWERS = {kind.media_type: BINARY for kind in STILLS.values()}
 async def image(
     call: CallDep,
     seed: Annotated[Seed, Path()],
-    format: Annotated[Still, Path(description="Of the picture.")],  # noqa: A002 - the parameter's name
+    format: Annotated[Still, Path(description="Of the picture.", examples=["png"])],  # noqa: A002 - the parameter's name
 ) -> Response:
     """Grow one picture."""
     wanted = read_query(PictureQuery, call.request)

@@ -202,7 +202,16 @@ class PathQuery(Appearance):
 class GenerateRequest(Place, Appearance):
     """What ``POST /generate`` takes."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"seed": "alice@example.com"},
+                {"seed": 42, "count": 16, "format": "webp", "size": 256, "shape": "circle"},
+                {"seed": "alice", "with": ["bob"], "weights": [2, 1], "truncation": 0.8},
+            ]
+        },
+    )
 
     seed: Seed | None = Field(default=None, examples=["alice"])
     """Seed of the first picture; drawn when missing."""

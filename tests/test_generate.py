@@ -4,6 +4,7 @@ import base64
 import email
 import io
 import json
+import time
 import zipfile
 
 import httpx
@@ -58,6 +59,27 @@ def test_a_stream_may_be_longer_than_any_other_answer_and_is_whole(service: http
     ) as answer:
         seeds = [json.loads(line)["seed"] for line in answer.iter_lines()]
     assert seeds == [str(seed) for seed in range(500)]
+
+
+def test_a_stream_grows_no_faster_than_it_is_read(service: httpx.Client) -> None:
+    """What is ahead of the reader fits into buffers: a small part of the stream."""
+
+    def grown() -> float:
+        lines = service.get("/metrics").text.splitlines()
+        return sum(
+            float(line.split()[-1])
+            for line in lines
+            if line.startswith("seedling_pictures_total{") and 'outcome="grown"' in line
+        )
+
+    before = grown()
+    body = {"seed": 10**9, "count": 10_000, "size": 1024}
+    with service.stream("POST", "/generate", json=body, headers={"Accept": "application/x-ndjson"}) as answer:
+        next(answer.iter_lines())
+        last = -1.0
+        while last != (last := grown()):
+            time.sleep(0.5)
+        assert 0 < last - before < 1000
 
 
 def test_a_reader_that_leaves_a_stream_frees_the_engine(service: httpx.Client) -> None:

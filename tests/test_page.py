@@ -107,6 +107,18 @@ def test_arrow_keys_go_from_picture_to_picture(visit: Visit) -> None:
     expect(page.get_by_role("dialog").get_by_role("heading")).to_have_text("8")
 
 
+def test_the_look_that_is_shown_is_the_one_that_is_chosen(visit: Visit) -> None:
+    page = visit("#wall?open=7")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("radio", name="Square")).to_be_checked()
+    dialog.get_by_role("radio", name="Circle").check()
+    expect(dialog.locator("code").first).to_have_text(re.compile(r"images/7\.png\?shape=circle$"))
+    page.reload()
+    expect(dialog.get_by_role("radio", name="Circle")).to_be_checked()
+    dialog.get_by_role("radio", name="Square").check()
+    expect(dialog.locator("code").first).to_have_text(re.compile(r"images/7\.png$"))
+
+
 def test_one_drags_from_one_picture_to_another(visit: Visit) -> None:
     page = visit("#between?a=alice&b=bob")
     share = page.get_by_label("Share of the way")

@@ -99,7 +99,8 @@ async def ready(call: CallDep) -> Response:
 async def infer(
     call: CallDep,
     inference_header_content_length: Annotated[
-        str | None, Header(description="Length of the JSON, where tensors follow it as bytes.")
+        str | None,
+        Header(description="Length of the JSON, where tensors follow it as bytes.", examples=[148]),
     ] = None,
 ) -> Response:
     """Grow the pictures of latents or seeds, as pixels or as PNGs."""

@@ -36,7 +36,11 @@ def _size(text: str) -> str:
 class ImagesRequest(BaseModel):
     """What ``POST /v1/images/generations`` takes; other members of OpenAI's request mean nothing here."""
 
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="ignore",
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"prompt": "alice@example.com", "n": 2, "size": "256x256"}]},
+    )
 
     prompt: Seed
     """The seed of the first picture."""

@@ -81,7 +81,8 @@ export function dialog() {
       box.close();
       return;
     }
-    for (const name of ["shape", "size", "format"]) look.elements[name].value = state[name] ?? "";
+    for (const name of ["size", "format"]) look.elements[name].value = state[name] ?? "";
+    for (const radio of look.elements.shape) radio.checked = radio.value === (state.shape ?? "");
     describe();
     if (!box.open) box.showModal();
   };
