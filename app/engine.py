@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.trace import SpanContext
 
 from app.drain import DrainRate
 from app.fair_queue import FairQueue, Waiting
@@ -22,6 +23,9 @@ from app.runners import Pictures, Runner
 from app.samples import pack_samples
 from app.tally import ModelTally
 from models.contract import SeedlingError, latent
+
+if TYPE_CHECKING:
+    from app.tracing import Tracing
 
 log = logging.getLogger("seedling")
 
@@ -80,6 +84,8 @@ class Order:
     jobs: list[Job]
     future: "asyncio.Future[None]"
     missing: int
+    span: SpanContext | None = None
+    """Its request's, if that is traced."""
 
     def deliver(self, error: Exception | None) -> None:
         """Takes note that one of its jobs ended."""
@@ -132,6 +138,8 @@ class Engine:
     ) -> None:
         self.model = model
         self.tally = tally or ModelTally()
+        self.tracing: Tracing | None = None
+        """Where it tells of the batches of requests that are traced; to be set before it starts."""
         self.max_queue = max_queue
         self._effort = effort
         self._queue: FairQueue[Job] = FairQueue()
@@ -204,12 +212,14 @@ class Engine:
     async def pack(self, work: Callable[..., T], *args: object) -> T:
         """Runs work that would hold up the event loop, such as packing a sheet, in a thread."""
 
-        def timed() -> tuple[T, float]:
+        def timed() -> tuple[T, float, float]:
             began = time.monotonic()
-            return work(*args), time.monotonic() - began
+            return work(*args), began, time.monotonic()
 
-        packed, seconds = await self._loop.run_in_executor(self._packers, timed)
-        self.tally.encode.observe(seconds)
+        packed, began, ended = await self._loop.run_in_executor(self._packers, timed)
+        self.tally.encode.observe(ended - began)
+        if self.tracing is not None:
+            self.tracing.packed(began, ended)
         return packed
 
     @property
@@ -283,6 +293,8 @@ class Engine:
         self.tally.asked += len(sources)
         self.tally.shared += len(sources) - new
         order = Order([jobs[source] for source in sources], self._loop.create_future(), len(jobs))
+        if self.tracing is not None:
+            order.span = self.tracing.current()
         for source, job in jobs.items():
             job.orders.add(order)
             self._jobs[source, encoded] = job
@@ -302,6 +314,8 @@ class Engine:
         self._queue.done(len(batch.jobs))
         self._drain.delivered(len(batch.jobs), more_wait=self._queue.waiting > 0)
         self._count(batch)
+        if self.tracing is not None:
+            self.tracing.tell(batch)
         for job, result in zip(batch.jobs, batch.results, strict=True):
             self._settle(job, result)
 

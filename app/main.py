@@ -23,7 +23,10 @@ from app.registry import Registry
 from app.settings import Settings
 from app.siblings import Siblings
 from app.tally import HttpTally
+from app.tracing import OFF, Tracing
 from app.watch import kept_up
+
+VERSION = "0.1.0"
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -39,11 +42,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         KeyFileError: If the file of keys cannot be read.
         ModelFileError: If there is no model that can be served.
         ProviderError: If the execution provider that was asked for cannot be had.
+        TracingError: If traces cannot be sent where they should be.
     """
     settings = settings or Settings()
     keyring = Keyring(Path(settings.keys)) if settings.keys else None
-    registry = Registry(settings)
     siblings = Siblings(settings.workers)
+    tracing = Tracing(settings.traces, VERSION, siblings.place) if settings.traces else None
+    registry = Registry(settings, tracing)
     tally = HttpTally()
     access_log = AccessLog(settings.log) if settings.access_log else None
 
@@ -57,6 +62,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with kept_up(registry, settings), siblings.told(lambda: metrics.tell(app)):
             yield
         await registry.stop()
+        if tracing is not None:
+            await tracing.stop()
         if access_log is not None:
             access_log.stop()
 
@@ -65,7 +72,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         title="Seedling",
         description="Grows images from seeds. The same seed gives the same bytes.",
-        version="0.1.0",
+        version=VERSION,
+        telemetry=tracing.telemetry if tracing is not None else OFF,
         lifespan=lifespan,
         generate_unique_id_function=name_operation,
     )
@@ -77,7 +85,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.access_log = access_log
     app.add_middleware(Leases)
     _protect(app, settings, keyring)
-    app.add_middleware(Observer, tally=tally, access_log=access_log)  # outside of all others
+    app.add_middleware(
+        Observer, tally=tally, access_log=access_log, traced=tracing is not None
+    )  # outside of all others
     problems.install(app)
     for prefix in ("", "/models/{edition}"):
         for router in (images.addresses, interpolate.addresses):

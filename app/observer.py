@@ -2,6 +2,7 @@
 
 import time
 
+from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access_log import AccessLog
@@ -24,12 +25,16 @@ class Observer:
         app: The application.
         tally: Where it counts.
         access_log: Where it tells of each request, if anywhere.
+        traced: Whether requests are part of traces that are recorded here.
     """
 
-    def __init__(self, app: ASGIApp, tally: HttpTally, access_log: AccessLog | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, tally: HttpTally, access_log: AccessLog | None = None, *, traced: bool = False
+    ) -> None:
         self.app = app
         self._tally = tally
         self._access_log = access_log
+        self._traced = traced
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles a request."""
@@ -38,6 +43,9 @@ class Observer:
             return
         began = time.perf_counter()
         exchange = Exchange(*identify(scope["headers"]))
+        if self._traced and (span := trace.get_current_span()).is_recording():
+            exchange.trace_id = f"{span.get_span_context().trace_id:032x}"
+            span.set_attribute("seedling.request_id", exchange.request_id)
         # Not taken back: the answer to a failure is written outside of here, and each request is a task.
         current.set(exchange)
         name = (b"x-request-id", exchange.request_id.encode())

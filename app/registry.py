@@ -15,6 +15,7 @@ from app.model_files import Sighting, take_stamp
 from app.settings import Settings
 from app.shelf import Entry, Shelf
 from app.tally import ModelTally
+from app.tracing import Tracing
 from models.contract import ModelFileError, SeedlingError
 
 log = logging.getLogger("seedling")
@@ -52,14 +53,16 @@ class Registry:
 
     Args:
         settings: What the operator set.
+        tracing: Where engines tell of requests that are traced.
 
     Raises:
         ModelFileError: If there is no model to begin with.
         ProviderError: If the execution provider that was asked for cannot be had.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._shelf = Shelf(settings.model)
         self._shelf.arrange(self._shelf.look())
         self._editions: dict[str, Engine] = {}
@@ -255,6 +258,7 @@ class Registry:
             cpus=settings.cpus,
             tally=self.tallies[model.card.name],
         )
+        engine.tracing = self._tracing
         self._load_s = time.monotonic() - began
         plan = model.layout
         log.info(

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     """How to log: text for people, json for machines."""
     access_log: bool = False
     """Whether to write a line for each request to the standard output; refusals at the door are sampled."""
+    traces: str = ""
+    """Where to send traces, the address of a collector for OTLP over HTTP such as http://localhost:4318;
+    takes the extra otel. Empty sends none; what else there is to set, OpenTelemetry's own variables set."""
     keys: str = ""
     """File of keys, of which requests must have one; made by python -m app.keys, and read again when it
     changes. Without it anyone may ask."""
