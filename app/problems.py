@@ -257,8 +257,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    # This answer is written outside of everything that adds headers.
-    headers = {"X-Request-Id": name} if (name := request_id()) else None
+    # This is written outside of everything that adds headers, and uvicorn closes the connection after it.
+    headers = {"Connection": "close"} | ({"X-Request-Id": name} if (name := request_id()) else {})
     return _respond(request, 500, "the service failed at this request; its log says why", headers)
 
 

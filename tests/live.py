@@ -127,11 +127,12 @@ def living(folder: Path, environment: dict[str, str] | None = None, **settings: 
     settings = {"drain_ms": 0} | settings  # nobody's balancer is to notice
     env |= {f"SEEDLING_{key.upper()}": str(value) for key, value in settings.items()}
     log_file = folder / "log"
-    with log_file.open("wb") as log:
+    with log_file.open("wb") as log, (folder / "out").open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "app", "--port", str(port)],
             env=env | {"PYTHONPATH": str(Path.cwd())} | (environment or {}),
             cwd=folder,
+            stdout=out,
             stderr=log,
         )
     try:
