@@ -215,20 +215,6 @@ def test_refusals_at_the_door_are_named_and_sampled(tmp_path: Path) -> None:
         assert lines(out, status=429)[0]["trace_id"] == TRACE
 
 
-def test_lines_for_people(tmp_path: Path, toy_model: Path) -> None:
-    with living(tmp_path, model=toy_model, access_log=True, workers=2, threads=2) as live:
-        live.get("/images/1.png", headers={"X-Request-Id": "me"})
-        out = tmp_path / "out"
-        eventually(lambda: "request_id=me" in out.read_text(encoding="utf-8"))
-        [told] = [text for text in out.read_text(encoding="utf-8").splitlines() if "request_id=me" in text]
-        pattern = (
-            r"time=\S+Z method=GET path=/images/1\.png status=200 ms=[\d.]+ pictures=1 bytes=\d+ gone=false "
-            r"client=127\.0\.0\.1 request_id=me"
-        )
-        assert re.fullmatch(pattern, told)
-        assert "INFO: model toy" in live.log
-
-
 class Stuck(io.StringIO):
     """A pipe that nobody reads, until somebody does."""
 

@@ -120,7 +120,7 @@ def test_refusals_of_a_flood_are_counted_wherever_they_were_said(start: StartSer
 def test_one_scrape_tells_of_all_workers_and_of_the_one_that_takes_a_dead_ones_place(
     tmp_path: Path, toy_model: Path
 ) -> None:
-    with living(tmp_path, model=toy_model, workers=2, threads=2, cache_mb=0) as live:
+    with living(tmp_path, model=toy_model, workers=2, threads=2, cache_mb=0, access_log=True) as live:
 
         def ask(seed: int) -> None:
             with httpx.Client(base_url=live.client.base_url, timeout=30) as own:
@@ -137,6 +137,12 @@ def test_one_scrape_tells_of_all_workers_and_of_the_one_that_takes_a_dead_ones_p
         assert total(found, "seedling_requests_total", route=IMAGES) == 60
         assert all(total(found, "seedling_pictures_asked_total", worker=str(k)) > 0 for k in (0, 1))
 
+        told = (tmp_path / "out").read_text(encoding="utf-8")
+        line = (
+            r"time=\S+Z method=GET path=/images/\d+\.png status=200 ms=[\d.]+ pictures=1 bytes=\d+ "
+            r"gone=false client=127\.0\.0\.1 request_id=[0-9a-f]{16}"
+        )
+        assert len(re.findall(f"^{line}$", told, re.MULTILINE)) == 60
         children = Path(f"/proc/{live.process.pid}/task/{live.process.pid}/children").read_text().split()
         assert len(children) == 2
         starts = _starts(live.client)
@@ -222,3 +228,15 @@ def test_an_accept_that_means_nothing_gets_the_old_format(client: httpx.Client, 
     answer = client.get("/metrics", headers={"Accept": accept})
     assert answer.is_success
     assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_what_is_refused_for_a_clients_quota_has_a_cause_of_its_own(
+    start: StartService, toy_model: Path
+) -> None:
+    with start(model=toy_model, quota_per_address="2/minute") as client:
+        statuses = [client.get(f"/images/{k}.png").status_code for k in range(5)]
+        assert statuses == [200, 200, 429, 429, 429]
+        found = families(client)
+        assert total(found, "seedling_rejections_total", cause="rate") == 3
+        assert total(found, "seedling_rejections_total") == 3
+        assert total(found, "seedling_pictures_asked_total") == 2
