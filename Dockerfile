@@ -5,40 +5,52 @@ ARG BASE=python:3.11-slim-bookworm
 # --- Builder: nothing of it ends in the image but what is copied from it below ---
 
 FROM ${BASE} AS builder
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# The time of every file in the layers below: they are the same whenever they are built, and those of the packages from
+# commit to commit.
+ENV SOURCE_DATE_EPOCH=0 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
-# pip lives in an environment of its own, so that the one that ships never holds it.
-RUN python3 -m venv pip && python3 -m venv --without-pip /venv
 COPY pyproject.toml constraints.txt ./
+# pip lives in an environment of its own, with what lists packages, so that the one that ships never holds it.
+RUN python3 -m venv pip && python3 -m venv --without-pip /venv \
+    && pip/bin/pip install --constraint constraints.txt cyclonedx-bom
 # What the project needs, without the project: its source is copied as it is, and changes more often.
 RUN for runtime in cpu cuda; do \
         python3 -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 print(*p['dependencies'], *p['optional-dependencies'][sys.argv[1]], sep='\n')" $runtime > requirements-$runtime.txt; \
     done
+COPY scripts/image-layer .
 
 FROM builder AS venv-cpu
 RUN pip/bin/pip --python /venv/bin/python install --no-compile --constraint constraints.txt \
         --requirement requirements-cpu.txt \
-    && /venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv/lib
+    && ./image-layer
 
 FROM builder AS venv-cuda
 RUN pip/bin/pip --python /venv/bin/python install --no-compile --constraint constraints.txt \
         --requirement requirements-cuda.txt \
-    && /venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv/lib
+    && ./image-layer
 
 FROM builder AS source
 WORKDIR /seedling
 COPY models models
 COPY app app
+COPY seedling seedling
 # Readable by the image's user whatever the umask of the checkout was.
-RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash .
+RUN chmod -R a+rX . && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash . \
+    && find . -exec touch --date "@$SOURCE_DATE_EPOCH" {} +
 
 # --- Runtime ---
 
 FROM ${BASE} AS runtime
+ARG BASE
+ARG VERSION=
+ARG REVISION=
 LABEL org.opencontainers.image.title="Seedling" \
       org.opencontainers.image.description="Grows images from seeds over HTTP" \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
 # The base's own pip, and what could bring it back, have no use here.
 RUN rm -rf /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip \
         /usr/lib/python3.*/ensurepip /usr/share/python-wheels

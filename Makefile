@@ -39,8 +39,8 @@ docs: $(VENV)/.docs ## build the site of docs/ into site/
 
 image: ## build the container image with docker; TARGET=cuda for the GPU one
 	docker build --target $(or $(TARGET),cpu) --tag seedling:$(or $(TARGET),cpu) \
-	  --label org.opencontainers.image.version=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
-	  --label org.opencontainers.image.revision=$(shell git rev-parse HEAD) .
+	  --build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+	  --build-arg REVISION=$(shell git rev-parse HEAD) .
 
 image-test: ## build the image and test it, with buildah, where there is no docker
 	scripts/image-test
