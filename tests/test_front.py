@@ -3,6 +3,8 @@
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ import httpx
 import pytest
 from live import eventually
 
+from app.signing import sign
 from bench.front import CONFIGURATION, Front, ask_together, configure, main, write_paths
 from bench.server import Server, ServerError, seedling
 
@@ -20,6 +23,9 @@ pytestmark = pytest.mark.skipif(
     shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None,
     reason="nginx is not installed: apt-get install nginx-light",
 )
+
+Guarded = tuple[Front, str, str]
+"""A cache, a key, and a secret to sign addresses with."""
 
 VALID_UNTIL = 8
 """Where a file of nginx's cache has the time until which it is fresh, and after it those until which it may
@@ -141,6 +147,48 @@ def test_what_a_key_bought_is_neither_kept_nor_given_to_others(client: httpx.Cli
     assert did(client.get(address, headers=key)) == "nginx; fwd=bypass"
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A cache before a service that asks for keys, and counts."""
+    folder = tmp_path_factory.mktemp("guarded")
+    file = folder / "keys"
+    made = [sys.executable, "-m", "app.keys"]
+    key, secret = (
+        subprocess.run([*made, *words, "--file", file], capture_output=True, text=True, check=True).stdout
+        for words in (["new", "anna"], ["sign", "site"])
+    )
+    settings = {"SEEDLING_KEYS": str(file), "SEEDLING_QUOTA_PER_KEY": "1000/minute"}
+    with seedling(settings) as service, Front(f"{service.host}:{service.port}", folder) as nginx:
+        yield nginx, key.strip(), secret.strip()
+
+
+def test_a_cache_before_keys_answers_nobody_without_one(guarded: Guarded) -> None:
+    nginx, key, _ = guarded
+    with httpx.Client(base_url=nginx.url, headers={"Authorization": f"Bearer {key}"}) as anna:
+        for _ in range(2):
+            answer = anna.get("/images/alice.png")
+            assert (answer.status_code, did(answer)) == (200, "nginx; fwd=bypass")
+            assert answer.headers["cache-control"].startswith("private, ")
+            assert "ratelimit" in answer.headers
+    for _ in range(2):
+        assert httpx.get(f"{nginx.url}/images/alice.png").status_code == 401
+
+
+def test_a_signed_address_is_kept_as_long_as_it_is_good(guarded: Guarded) -> None:
+    """Then it is refused at once, and not served while it is looked at as other pictures are."""
+    nginx, _, secret = guarded
+    address = nginx.url + sign("/images/alice.png?size=64", "site", secret, int(time.time()) + 3)
+    first, second = httpx.get(address), httpx.get(address)
+    assert (did(first), did(second)) == ("nginx; fwd=miss", "nginx; hit")
+    for header in ("ratelimit", "ratelimit-policy"):
+        assert header in first.headers
+        assert header not in second.headers, "what the first may still ask for is nothing to the second"
+    forged = httpx.get(address.replace("size=64", "size=65"))
+    assert (forged.status_code, did(forged)) == (403, "nothing")
+    eventually(lambda: httpx.get(address).status_code == 403)
+    assert "nginx; hit; detail=stale" not in {did(httpx.get(address)) for _ in range(3)}
+
+
 def test_a_picture_that_is_due_is_looked_at_without_growing_it(front: Front, client: httpx.Client) -> None:
     """While it is looked at it is served as it is: nobody waits."""
     client.get("/images/grace.png")
@@ -159,8 +207,10 @@ def test_numbers_are_for_the_operator(front: Front, client: httpx.Client) -> Non
 
 
 def test_the_log_names_nobody(front: Front, client: httpx.Client) -> None:
-    client.get("/images/heidi@example.com.png", headers={"X-Request-Id": "my-request"})
-    assert front.log()[-1]["request"] == "my-request"
+    for name in ("my-request", "my-second"):
+        answer = client.get("/images/heidi@example.com.png", headers={"X-Request-Id": name})
+        assert answer.headers.get_list("x-request-id") == [name]
+        assert front.log()[-1]["request"] == name
     assert "heidi" not in (front.folder / "access.log").read_text(encoding="utf-8")
 
 
