@@ -2,14 +2,16 @@
 
 PYTHON ?= python3
 RUNTIME ?= cpu
+SBOM ?= seedling-$(RUNTIME).cdx.json
 VENV ?= .venv$(addprefix -,$(filter-out cpu,$(RUNTIME)))
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(PIP) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train-env test check format docs image image-test clean
+.PHONY: help serve train-env test check format docs lock sbom audit image image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +39,19 @@ format: $(VENV)/.full ## rewrite the source as `check` wants it
 docs: $(VENV)/.docs ## build the site of docs/ into site/
 	$(BIN)/zensical build --strict
 
+lock: $(VENV)/.full ## choose what the service needs anew, within constraints.txt, with hashes: requirements/
+	@for runtime in cpu cuda openvino; do \
+	  echo setuptools | $(BIN)/uv pip compile --quiet pyproject.toml - --extra $$runtime --constraint constraints.txt \
+	    --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	    --output-file requirements/$$runtime.txt || exit; done
+
+sbom: $(VENV)/.full ## list the parts of the service, for RUNTIME, as CycloneDX: SBOM
+	$(BIN)/cyclonedx-py requirements requirements/$(RUNTIME).txt --pyproject pyproject.toml --output-reproducible \
+	  --output-file $(SBOM)
+
+audit: $(VENV)/.full ## ask the advisory database about them; needs the net
+	$(BIN)/pip-audit --requirement requirements/$(RUNTIME).txt --require-hashes --disable-pip
+
 image: ## build the container image with docker; TARGET=cuda for the GPU one
 	docker build --target $(or $(TARGET),cpu) --tag seedling:$(or $(TARGET),cpu) \
 	  --build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
@@ -49,13 +64,14 @@ clean: ## remove the environment and what tools left
 	rm -rf $(VENV) site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
 
 # An environment for training serves too, so serving does not ask for a second one.
-$(VENV)/.runtime: pyproject.toml constraints.txt
+$(VENV)/.runtime: pyproject.toml requirements/$(RUNTIME).txt
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || { echo "making $(VENV) for the service"; $(PYTHON) -m venv $(VENV); }
-	@$(INSTALL) --editable '.[$(RUNTIME)]'
+	@$(PIP) --require-hashes --requirement requirements/$(RUNTIME).txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.full: $(VENV)/.runtime
+$(VENV)/.full: $(VENV)/.runtime constraints.txt
 	@echo "adding what training and the tests need to $(VENV): torch among it, some GB"
 	@$(INSTALL) --editable '.[$(RUNTIME),train,dev]'
 	@touch $@
