@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
             (every convolution divided by its largest singular value; Miyato et al., 2018) or
             ``none``.
         init: First weights: ``normal`` (as specified) or ``orthogonal``, under which all of a layer's
-            singular values are the largest one, so that ``spectral`` shrinks no direction.
+            singular values are the largest one, so that ``spectral`` shrinks no direction; of the same size.
         gain: Factor on each convolution under ``spectral``.
     """
 
@@ -67,6 +67,8 @@ class Discriminator(nn.Module):
             raise ValueError(f"norm must be 'batch', 'spectral' or 'none', got {norm!r}")
         if init not in {"normal", "orthogonal"}:
             raise ValueError(f"init must be 'normal' or 'orthogonal', got {init!r}")
+        self.spec = spec
+        self.norm = norm
         layers: list[nn.Module] = []
         channels = spec.img_channels
         for index, side in enumerate(reversed(spec.feature_sides(2))):
@@ -83,6 +85,8 @@ class Discriminator(nn.Module):
         for layer in self.convolutions():
             if init == "orthogonal":
                 nn.init.orthogonal_(layer.weight)
+                # Spectral norm does not see a weight's size, but the larger it is the slower it turns.
+                layer.weight.data *= INIT_STD / layer.weight.data.square().mean().sqrt()
             if norm == "spectral":
                 nn.utils.parametrizations.spectral_norm(layer)
                 nn.utils.parametrize.register_parametrization(layer, "weight", Gain(gain))

@@ -241,9 +241,18 @@ def test_the_perceptual_loss_teaches_g_to_resemble(toy_pixels: np.ndarray) -> No
 
 
 def test_another_stream_draws_otherwise_from_the_same_weights(toy_pixels: np.ndarray) -> None:
-    a, b = (Trainer(dataclasses.replace(TOY_CONFIG, stream=k), toy_pixels, CPU) for k in range(2))
+    a, b = (Trainer(TOY_CONFIG, toy_pixels, CPU) for _ in range(2))
+    b.adopt(dataclasses.replace(TOY_CONFIG, stream=1))
     assert_same(a.checkpoint(TOY_DATA, 0), b.checkpoint(TOY_DATA, 0))
     assert steps(a, 1) != steps(b, 1)
+
+
+def test_a_run_can_begin_again(toy_pixels: np.ndarray) -> None:
+    fresh, used = (Trainer(TOY_CONFIG, toy_pixels, CPU) for _ in range(2))
+    steps(used, 2)
+    used.begin()
+    assert_same(fresh.checkpoint(TOY_DATA, 0), used.checkpoint(TOY_DATA, 0))
+    assert steps(fresh, 2) == steps(used, 2)
 
 
 def test_other_settings_keep_what_was_learned(toy_pixels: np.ndarray) -> None:

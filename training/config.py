@@ -14,6 +14,8 @@ ARITHMETICS = ("float32", "tf32", "bfloat16")
 LAYOUTS = ("nchw", "channels_last")
 EXECUTIONS = ("eager", "compile", "graph")
 
+BALANCES = ("on", "watch", "off", "all")
+
 WEIGHTS = ("r1", "gradient_penalty", "lecam", "consistency", "perceptual", "g_rests_until_kimg")
 """Settings that are off at 0 and have no upper bound."""
 
@@ -56,6 +58,8 @@ class TrainConfig:
     """Adam's first momentum for the discriminator."""
     beta2_d: float = 0.999
     """Adam's second momentum for the discriminator."""
+    gap_aware: bool = False
+    """Whether D's learning rate falls with its lead over G and rises with its lag."""
     d_every: int = 1
     """The discriminator learns in every so-manieth step, and only looks in the others."""
     g_every: int = 1
@@ -100,8 +104,11 @@ class TrainConfig:
     """Pictures that are generated for a measurement; of real ones at most five times as many are taken."""
     seed: int = 0
     """Makes weights, order and latents repeatable."""
+    balance: str = "on"
+    """Whether the trainer keeps the game in balance: ``on``, ``watch`` (it only says what it finds), ``off``,
+    or ``all`` (it also tries what did not help in trials)."""
     stream: int = 0
-    """Another one draws other latents and augmentations in each step, from the same first weights."""
+    """Another one draws other weights at the start, and other latents and augmentations in each step."""
     arithmetic: str = AUTO
     """How products are computed: ``float32``, ``tf32``, ``bfloat16`` or ``auto``."""
     layout: str = AUTO
@@ -117,6 +124,7 @@ class TrainConfig:
         self._require(self.lr_d > 0, "lr_d", "above 0")
         self._require(self.d_init in {"normal", "orthogonal"}, "d_init", "normal or orthogonal")
         self._require(self.d_gain > 0, "d_gain", "above 0")
+        self._require(self.balance in BALANCES, "balance", f"one of {', '.join(BALANCES)}")
         for name in ("beta1_g", "beta2_g", "beta1_d", "beta2_d"):
             self._require(0 <= getattr(self, name) < 1, name, "in 0…1")
         for name in ("d_every", "g_every", "r1_every"):

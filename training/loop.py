@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from training.pace import Turn, turn
 from training.perceptual import Perceptual
 from training.regularisers import Judged, Regularisation
 from training.sampler import SEED_STRIDE
+from training.widen import widened
 
 _STREAM_STRIDE = 0x9E3779B9
 """Far from what steps come to, and odd: torch's generator on the CPU looks at 32 bits only."""
@@ -93,29 +95,40 @@ class Trainer:
         device: torch.device,
         world: World | None = None,
     ) -> None:
-        torch.manual_seed(config.seed)
         config = settled(config, device)
         set_arithmetic(config, device)
         self.device = device
         self.world = world or World()
         self.memory_format = LAYOUT_FORMATS[config.layout]
-        self.step = 0
         self.lr_scale_d = 1.0
         """Factor on D's learning rate besides the settings: what the balance asks for at the moment."""
+        self.feed = make_feed(pixels, config.batch_size, config.seed, device, self.world)
+        self._draws = Draws(device, self.world)
+        self._graphs = Recorded(self._play, StepStats.copy, self._draws)
         self._play_by(config)
+        self.begin()
+
+    def begin(self) -> None:
+        """Goes to the start of the run, with first weights drawn from its seed and stream."""
+        config = self.config
+        torch.manual_seed(config.seed + config.stream * _STREAM_STRIDE)
+        self.step = 0
         self.g = self._place(Generator(config.spec))
         d = Discriminator(config.spec, config.d_norm, init=config.d_init, gain=config.d_gain)
         self.d = self._place(d)
         self.g_ema = self._copy_of(self.g) if config.ema_half_life_kimg else None
         self.opt_g = make_adam(self.g, config.lr_g, (config.beta1_g, config.beta2_g))
         self.opt_d = make_adam(self.d, config.lr_d, (config.beta1_d, config.beta2_d))
-        self.feed = make_feed(pixels, config.batch_size, config.seed, device, self.world)
-        self._draws = Draws(device, self.world)
-        self._graphs = Recorded(self._play, StepStats.copy, self._draws)
+        self._graphs.forget()
 
     def adopt(self, config: TrainConfig) -> None:
-        """Goes on by other settings of the game: losses, rates, turns, penalties, augmentation."""
+        """Goes on by other settings of the game: losses, rates, turns, penalties, augmentation, D's width."""
         p, lecam = self.augment.p, self.regularisation.lecam
+        config = settled(config, self.device)
+        if config.spec.ndf != self.config.spec.ndf:
+            random = torch.Generator().manual_seed(config.seed + self.step)
+            self.d = self._place(widened(cast("Discriminator", self.d), config.spec.ndf, random))
+            self.opt_d = make_adam(self.d, config.lr_d, (config.beta1_d, config.beta2_d))
         if config.augment_p != self.config.augment_p:
             p = p.new_tensor(config.augment_p)
         self._play_by(config)
@@ -264,7 +277,10 @@ class Trainer:
         return Checkpoint(config=self.config, tensors=tensors, step=self.step, seconds=seconds, data=data)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Goes back to the state of a checkpoint of the same networks; the settings stay."""
+        """Goes to the state of a checkpoint; the settings stay, but for the networks' shape."""
+        if checkpoint.spec != self.config.spec:
+            self._play_by(dataclasses.replace(self.config, spec=checkpoint.spec))
+            self.begin()
         self.g.load_state_dict(checkpoint.select("g"))
         self.d.load_state_dict(checkpoint.select("d"))
         if self.g_ema is not None:

@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import logging
-import math
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +17,12 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from models.contract import SeedlingError
+from training.balance.keeper import Balance, signals_as_scalars
+from training.balance.rescue import go_back
+from training.balance.verdicts import Verdict
 from training.best import best_checkpoint
 from training.checkpoint import prune_checkpoints, save_checkpoint
-from training.journal import Entry, Journal, Metrics, Scalars, Sheet
+from training.journal import Entry, Event, Journal, Metrics, Scalars, Sheet
 from training.judge import Judge
 from training.loop import StepStats, Trainer
 from training.samples import fixed_latents, save_sheet
@@ -32,7 +35,7 @@ READ_EVERY_SECONDS = 0.5
 
 
 class TrainingDivergedError(SeedlingError):
-    """A loss that is no longer a number; the newest checkpoint is from before."""
+    """A loss that is no longer a number, and nobody to go back; the newest checkpoint is from before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +44,8 @@ class RunOptions:
 
     folder: Path
     """Where everything goes."""
+    seconds: float = 0.0
+    """Time already spent in steps, of a resumed run."""
     minutes: float | None = None
     """Ends the run after this much time in steps, if it is not done before."""
     sheets: int = 40
@@ -58,8 +63,8 @@ class Run:
         trainer: The game, fresh or restored.
         data: Description of the pictures, for the checkpoint.
         options: Cadence and end.
-        seconds: Time already spent, of a resumed run.
         judge: Measures quality; none is measured without.
+        balance: Keeps the game in balance; nobody does without.
     """
 
     def __init__(
@@ -67,14 +72,16 @@ class Run:
         trainer: Trainer,
         data: dict[str, Any],
         options: RunOptions,
-        seconds: float = 0.0,
+        *,
         judge: Judge | None = None,
+        balance: Balance | None = None,
     ) -> None:
         self.trainer = trainer
         self.data = data
         self.options = options
-        self.seconds = seconds
+        self.seconds = options.seconds
         self.judge = judge
+        self.balance = balance or Balance(trainer)
         self.latents = fixed_latents(SHEET_PICTURES, trainer.config.spec.z_dim)
         self._stop = False
         self._next_read = 0.0
@@ -127,6 +134,9 @@ class Run:
         if started >= self._next_read:
             self._read(stats)
             self._next_read = started + READ_EVERY_SECONDS
+        self.balance.add(stats)
+        if self.balance.due(self.trainer):
+            self._keep_balance()
         self.seconds += time.perf_counter() - started
         self.bar.update(self.trainer.config.batch_size)
 
@@ -157,13 +167,35 @@ class Run:
         values = stats.as_floats()
         self.note(Scalars, values=values)
         for name, value in values.items():
-            if not math.isfinite(value):
-                raise TrainingDivergedError(
-                    f"{name} became {value} at step {self.trainer.step}; the newest checkpoint in "
-                    f"{self.options.folder} is from before: resume it with lower learning rates"
-                )
             self.scalars.add_scalar(name, value, self.shown)
         self._show(loss_d=f"{values['loss_d']:.3f}", loss_g=f"{values['loss_g']:.3f}")
+
+    def _keep_balance(self) -> None:
+        """Lets the balance judge the last steps, tells what it found, and does as it says."""
+        sound = self.balance.sound(self.trainer)
+        decision = self.balance.judge(self.trainer)
+        if self.balance.signals is not None:
+            self.note(Scalars, values=signals_as_scalars(self.balance.signals))
+        if decision is not None:
+            self.note(Event, verdict=decision.verdict, action=decision.action, sentence=decision.sentence)
+            self.bar.write(decision.sentence, file=sys.stdout)
+            if decision.go_back:
+                self._go_back(newest=decision.verdict == Verdict.DIVERGED)
+            self.balance.apply(self.trainer, decision)
+            self._write_settings()
+        if not sound:
+            if decision is None or not decision.go_back:
+                raise TrainingDivergedError(
+                    f"a loss or a weight is no longer a number at step {self.trainer.step}; the newest "
+                    f"checkpoint in {self.options.folder} is from before: resume it with lower learning rates"
+                )
+            self._save_checkpoint()  # as gentle as it is now, should the run be resumed
+
+    def _go_back(self, *, newest: bool) -> None:
+        where = go_back(self.trainer, self.options.folder, newest=newest)
+        self._saved, self._measured = -1, (-1, {})
+        self.bar.n = self.shown
+        self.bar.write(f"gone back to {where}", file=sys.stdout)
 
     def _show(self, **values: str) -> None:
         """Puts values beside the progress, where they stay until there are newer ones."""
@@ -207,8 +239,12 @@ class Run:
     def _save_checkpoint(self) -> None:
         if self._saved == self.trainer.step:
             return
+        if not self.balance.sound(self.trainer):
+            self._keep_balance()
+            return
         step, metrics = self._measured
-        checkpoint = self.trainer.checkpoint(self.data, self.seconds)
+        parts = {"balance": self.balance.state(self.trainer)}
+        checkpoint = dataclasses.replace(self.trainer.checkpoint(self.data, self.seconds), parts=parts)
         if step == self.trainer.step:
             checkpoint = dataclasses.replace(checkpoint, metrics=metrics)
         run = self.options.folder

@@ -11,10 +11,14 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.contract import ModelSpec
 from training.augment import suited_to
+from training.balance.keeper import Balance
+from training.balance.probe import Probe, held_apart
 from training.checkpoint import load_checkpoint
 from training.cli import Parser, run_cli
 from training.config import PRESETS, ConfigError, TrainConfig
@@ -34,7 +38,8 @@ RECIPE = {
 """Settings that have a flag of their own, with their types; unset flags leave the preset's value."""
 
 ADJUSTABLE = {"kimg", "lr_decay_from", "quality_kimg", "quality_samples"} | {
-    *("loss", "lr_d", "lr_g", "d_every", "g_every", "g_rests_until_kimg", "stream", "perceptual"),
+    *("loss", "lr_d", "lr_g", "gap_aware", "d_every", "g_every", "g_rests_until_kimg", "ndf"),
+    *("balance", "stream", "perceptual"),
     *("translate", "colour", "cutout", "augment_p", "ada_target"),
     *("r1", "r1_every", "gradient_penalty", "lecam", "consistency"),
 }
@@ -79,7 +84,11 @@ def build_parser() -> Parser:
 def configure(args: argparse.Namespace) -> TrainConfig:
     """Returns the preset with the command line's changes."""
     changes = {name: getattr(args, name) for name in RECIPE if getattr(args, name) is not None}
-    config = PRESETS[args.preset or "spec"]
+    return with_changes(PRESETS[args.preset or "spec"], changes)
+
+
+def with_changes(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
+    """Returns a recipe with other values of some settings, those of the networks' shape included."""
     spec = dataclasses.replace(config.spec, **{k: v for k, v in changes.items() if k in SPEC_FIELDS})
     rest = {k: v for k, v in changes.items() if k not in SPEC_FIELDS}
     return dataclasses.replace(config, spec=spec, **rest)
@@ -171,10 +180,12 @@ def begin(args: argparse.Namespace) -> Run:
         sys.stdout.writelines(f"advice: {advice}\n" for advice in brief(pictures.pixels))
     if config.augment_by_size:
         config = suited_to(config, len(pictures.pixels))
-    trainer = Trainer(config, pictures.pixels, device)
+    seen, held_out = apart(pictures, config)
+    trainer = Trainer(config, seen, device)
+    balance = Balance(trainer, Probe.of(trainer, seen, held_out))
     options = RunOptions(folder=folder, minutes=args.minutes)
     judge = open_judge(trainer, pictures, args.cache)
-    return Run(trainer, describe(pictures, source, args.count), options, judge=judge)
+    return Run(trainer, describe(pictures, source, args.count), options, judge=judge, balance=balance)
 
 
 def resume(args: argparse.Namespace) -> Run:
@@ -194,11 +205,20 @@ def resume(args: argparse.Namespace) -> Run:
             f"--resume {args.resume}: {source} no longer holds the {checkpoint.data['pictures']} pictures "
             "that the run began with; where they have moved, say so with --data"
         )
-    trainer = Trainer(config, pictures.pixels, device)
+    seen, held_out = apart(pictures, config)
+    trainer = Trainer(checkpoint.config, seen, device)
     trainer.restore(checkpoint)
-    options = RunOptions(folder=args.resume, minutes=args.minutes)
+    trainer.adopt(config)
+    balance = Balance(trainer, Probe.of(trainer, seen, held_out), checkpoint.parts.get("balance"))
+    options = RunOptions(folder=args.resume, minutes=args.minutes, seconds=checkpoint.seconds)
     judge = open_judge(trainer, pictures, args.cache)
-    return Run(trainer, describe(pictures, source, count), options, checkpoint.seconds, judge)
+    return Run(trainer, describe(pictures, source, count), options, judge=judge, balance=balance)
+
+
+def apart(pictures: PictureSet, config: TrainConfig) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Returns the pictures to learn from and, where the game is watched, a few that are kept from it."""
+    pixels = pictures.pixels
+    return (pixels, pixels[:0]) if config.balance == "off" else held_apart(pixels)
 
 
 def open_judge(trainer: Trainer, pictures: PictureSet, cache: Path) -> Judge | None:
@@ -225,7 +245,7 @@ def resumed_config(args: argparse.Namespace, config: TrainConfig) -> TrainConfig
     given = {name for name in (*RECIPE, "preset", "out") if getattr(args, name) is not None}
     if wrong := [f"--{name.replace('_', '-')}" for name in sorted(given - ADJUSTABLE)]:
         raise ConfigError(f"--resume goes on with the run's own settings; leave out {', '.join(wrong)}")
-    config = dataclasses.replace(config, **{name: getattr(args, name) for name in given})
+    config = with_changes(config, {name: getattr(args, name) for name in given})
     make_loss(config)
     return config
 

@@ -1,0 +1,188 @@
+"""The controller: signals in, verdicts and changes of settings out. No torch, no clock, no chance."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from training.balance.remedies import Remedy, gentler, next_remedy, shorten_stride
+from training.balance.signals import Signals
+from training.balance.verdicts import Verdict, long_stride, verdict
+from training.balance.wording import cause
+from training.config import TrainConfig
+
+WARM_UP = 6
+"""Windows at the start in which only what no game survives is acted on: both nets begin by saying nothing."""
+
+PATIENCE = 3
+"""Windows in a row that must look alike before it counts as found."""
+
+COOLDOWN = 8
+"""Windows after a change in which it is left to work."""
+
+MOST_RETURNS = 5
+"""Times that a run goes back to a checkpoint before it gives up."""
+
+NEW = 0.05
+"""How much of a new window goes into what is usual."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What was found and is to be done."""
+
+    verdict: Verdict
+    sentence: str
+    """Cause and action, for a person."""
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings to change; may be none."""
+    go_back: bool = False
+    """Whether to go back to a good checkpoint first."""
+
+    @property
+    def action(self) -> str:
+        """What is done, in short: ``lr_d=0.0001``; empty if nothing."""
+        changes = [
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in self.changes.items()
+        ]
+        return ", ".join([*(["go back"] if self.go_back else []), *changes])
+
+
+@dataclass(kw_only=True, slots=True)
+class Standing:
+    """What the controller remembers; plain JSON values."""
+
+    windows: int = 0
+    """Windows seen."""
+    found: str = Verdict.BALANCED.value
+    """The verdict that counts."""
+    candidate: str = Verdict.BALANCED.value
+    """What the last windows looked like."""
+    streak: int = 0
+    """How many of them in a row."""
+    rest: int = 0
+    """Windows left of the cooldown."""
+    taken: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Rungs taken, by verdict."""
+    returns: int = 0
+    """Times gone back."""
+    usual_gradient: float | None = None
+    """Running mean of the gradient that reaches G, of balanced windows."""
+    usual_diversity: float = 0.0
+    """The highest that a running mean of the samples' diversity was."""
+    diversity: float | None = None
+    """That running mean."""
+
+
+class Controller:
+    """Watches a game and says what to do about it.
+
+    Args:
+        everything: Whether remedies that did not help in trials are tried too.
+        act: Whether anything is done; else verdicts are only told.
+        standing: What an earlier part of the run remembered.
+    """
+
+    def __init__(
+        self, *, everything: bool = False, act: bool = True, standing: Mapping[str, Any] | None = None
+    ) -> None:
+        self.everything = everything
+        self.act = act
+        self.standing = Standing(**(standing or {}))
+
+    def observe(self, signals: Signals, config: TrainConfig, shown: int) -> Decision | None:
+        """Takes in a window; returns what is to be told, and done.
+
+        Args:
+            signals: Of the window.
+            config: The settings in force.
+            shown: Real pictures shown.
+        """
+        now = self.standing
+        now.windows += 1
+        now.rest = max(now.rest - 1, 0)
+        looks = verdict(signals, usual_diversity=now.usual_diversity, before=Verdict(now.found))
+        now.streak = now.streak + 1 if looks == now.candidate else 1
+        now.candidate = looks.value
+        if looks == Verdict.DIVERGED:
+            news, now.found = looks != now.found, looks.value
+            return self._go_back(looks, signals, config, news=news)
+        if (net := long_stride(signals)) is not None:
+            return self._shorten(net, signals, config)
+        if now.windows <= WARM_UP:
+            return None
+        self._remember(signals, looks)
+        if now.streak < PATIENCE:
+            return None
+        return self._settle(looks, signals, config, shown)
+
+    def state(self) -> dict[str, Any]:
+        """Returns what the controller remembers, as JSON values."""
+        return dataclasses.asdict(self.standing)
+
+    def _remember(self, signals: Signals, looks: Verdict) -> None:
+        now = self.standing
+        now.diversity = _mean(now.diversity, signals.diversity)
+        now.usual_diversity = max(now.usual_diversity, now.diversity)
+        if looks == Verdict.BALANCED:
+            now.usual_gradient = _mean(now.usual_gradient, signals.gradient_g)
+
+    def _settle(self, looks: Verdict, signals: Signals, config: TrainConfig, shown: int) -> Decision | None:
+        now = self.standing
+        news = looks != now.found
+        now.found = looks.value
+        if looks == Verdict.BALANCED:
+            return self._tell(looks, signals) if news else None
+        if now.rest:
+            return None
+        if looks == Verdict.COLLAPSING:
+            return self._go_back(looks, signals, config, news=news)
+        if not self.act:
+            return self._tell(looks, signals) if news else None
+        found = next_remedy(looks, config, shown, now.taken.get(looks, 0), everything=self.everything)
+        if found is None:
+            return self._tell(looks, signals, "; nothing is left to try") if news else None
+        remedy, now.taken[looks] = found
+        return self._do(looks, signals, remedy)
+
+    def _shorten(self, net: str, signals: Signals, config: TrainConfig) -> Decision | None:
+        """A stride that no game survives is shortened at once, in the first window too."""
+        now = self.standing
+        looks = Verdict.G_TOO_FAST if net == "g" else Verdict.D_TOO_FAST
+        news, now.found = looks != now.found, looks.value
+        if not self.act:
+            return self._tell(looks, signals) if news else None
+        return self._do(looks, signals, shorten_stride(net, getattr(signals, f"stride_{net}"), config))
+
+    def _do(self, looks: Verdict, signals: Signals, remedy: Remedy) -> Decision:
+        now = self.standing
+        now.rest, now.streak = COOLDOWN, 0
+        sentence = f"{cause(looks, signals, now.usual_gradient)}; {remedy.words}."
+        return Decision(verdict=looks, sentence=sentence, changes=remedy.changes)
+
+    def _go_back(
+        self, looks: Verdict, signals: Signals, config: TrainConfig, *, news: bool
+    ) -> Decision | None:
+        now = self.standing
+        because = cause(looks, signals, now.usual_gradient)
+        if not self.act:
+            return self._tell(looks, signals) if news else None
+        if now.returns >= MOST_RETURNS:
+            return (
+                self._tell(looks, signals, f"; going back {now.returns} times did not help") if news else None
+            )
+        now.returns += 1
+        now.rest, now.streak, now.found = COOLDOWN, 0, Verdict.BALANCED.value
+        now.diversity = None
+        remedy = gentler(config)
+        sentence = f"{because}; the run goes back to a good checkpoint, and {remedy.words}."
+        return Decision(verdict=looks, sentence=sentence, changes=remedy.changes, go_back=True)
+
+    def _tell(self, looks: Verdict, signals: Signals, end: str = "") -> Decision:
+        sentence = f"{cause(looks, signals, self.standing.usual_gradient)}{end}."
+        return Decision(verdict=looks, sentence=sentence)
+
+
+def _mean(before: float | None, new: float) -> float:
+    return new if before is None else before + NEW * (new - before)

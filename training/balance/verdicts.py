@@ -1,0 +1,76 @@
+"""What one window of the game looks like: a verdict, with looser limits to leave one than to come to it."""
+
+from enum import StrEnum
+
+from training.balance.signals import Signals
+
+
+class Verdict(StrEnum):
+    """What is found."""
+
+    BALANCED = "balanced"
+    D_TOO_FAST = "D too fast"
+    G_TOO_FAST = "G too fast"
+    D_OVERFITTING = "D overfitting"
+    COLLAPSING = "collapsing"
+    DIVERGED = "diverged"
+
+
+LONGEST_STRIDE = 0.05
+"""Largest share of their size by which a step may move a network's weights. Adam moves each by about the
+learning rate at most: at usual rates that is some 0.5 to 2 % of them."""
+
+
+def verdict(signals: Signals, *, usual_diversity: float, before: Verdict) -> Verdict:
+    """Returns what a window looks like, the gravest first.
+
+    Args:
+        signals: Of the window.
+        usual_diversity: What the run's samples have reached.
+        before: What was found last: its limits are looser, so that it is not left and found again in turns.
+    """
+    if not signals.finite:
+        return Verdict.DIVERGED
+    checks = {
+        Verdict.COLLAPSING: _collapsing(signals, usual_diversity, slack=_slack(before, Verdict.COLLAPSING)),
+        Verdict.D_OVERFITTING: _overfitting(signals, slack=_slack(before, Verdict.D_OVERFITTING)),
+        Verdict.G_TOO_FAST: _g_too_fast(signals, slack=_slack(before, Verdict.G_TOO_FAST)),
+        Verdict.D_TOO_FAST: _d_too_fast(signals, slack=_slack(before, Verdict.D_TOO_FAST)),
+    }
+    return next((found for found, holds in checks.items() if holds), Verdict.BALANCED)
+
+
+def long_stride(signals: Signals) -> str | None:
+    """Returns which network, ``g`` or ``d``, moves in strides that no game survives; the longer one's."""
+    stride, net = max((signals.stride_g, "g"), (signals.stride_d, "d"))
+    return net if stride > LONGEST_STRIDE else None
+
+
+def _slack(before: Verdict, found: Verdict) -> float:
+    return 1.0 if before == found else 0.0
+
+
+def _collapsing(signals: Signals, usual: float, slack: float) -> bool:
+    return signals.diversity < (0.4 + 0.2 * slack) * min(usual, 1.0)
+
+
+def _overfitting(signals: Signals, slack: float) -> bool:
+    if signals.overfit is None or signals.held_out_accuracy is None:
+        return False
+    # Two shares: ratings may differ while both kinds are still told from fakes without fail.
+    gap = signals.real_accuracy - signals.held_out_accuracy
+    return signals.overfit > 0.4 - 0.15 * slack and gap > 0.1 - 0.05 * slack
+
+
+def _d_too_fast(signals: Signals, slack: float) -> bool:
+    if signals.stride_d > LONGEST_STRIDE:
+        return True
+    low = signals.health is None or signals.health < 0.1 + 0.15 * slack
+    return low and min(signals.real_accuracy, signals.fake_accuracy) > 0.97 - 0.05 * slack
+
+
+def _g_too_fast(signals: Signals, slack: float) -> bool:
+    if signals.stride_g > max(LONGEST_STRIDE, signals.stride_d):
+        return True
+    high = signals.health is None or signals.health > 0.95 - 0.1 * slack
+    return high and signals.accuracy < 0.55 + 0.05 * slack
