@@ -1,0 +1,262 @@
+"""The controller in closed form: signals in, verdicts, changes and sentences out."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from training.balance.controller import COOLDOWN, MOST_RETURNS, PATIENCE, WARM_UP, Controller, Decision
+from training.balance.gap import ADA_KIMG, adapted_share, gap_factor
+from training.balance.remedies import (
+    LADDERS,
+    MORE,
+    Remedy,
+    changed,
+    gentler,
+    next_remedy,
+    shorten_stride,
+)
+from training.balance.signals import Signals
+from training.balance.verdicts import LONGEST_STRIDE, Verdict, verdict
+from training.config import TrainConfig
+
+CONFIG = TrainConfig(lr_g=2e-4, lr_d=2e-4)
+GOOD = Signals(
+    health=0.5,
+    real_accuracy=0.8,
+    fake_accuracy=0.85,
+    held_out_accuracy=0.78,
+    overfit=0.05,
+    gradient_g=1.0,
+    spread_g=0.1,
+    diversity=0.9,
+    stride_g=0.01,
+    stride_d=0.01,
+)
+D_WINS = dataclasses.replace(
+    GOOD, health=0.01, real_accuracy=1.0, fake_accuracy=1.0, held_out_accuracy=0.98, gradient_g=0.02
+)
+G_WINS = dataclasses.replace(GOOD, health=1.1, real_accuracy=0.5, fake_accuracy=0.48, held_out_accuracy=0.5)
+BY_HEART = dataclasses.replace(GOOD, real_accuracy=0.99, held_out_accuracy=0.4, overfit=0.8)
+REPEATING = dataclasses.replace(GOOD, diversity=0.1)
+BROKEN = dataclasses.replace(GOOD, finite=False)
+
+
+def play(controller: Controller, *windows: Signals, config: TrainConfig = CONFIG) -> list[Decision]:
+    """Lets a controller see windows, and changes the settings as it says."""
+    found = []
+    for window in windows:
+        decision = controller.observe(window, config, shown=10_000)
+        if decision is not None:
+            found.append(decision)
+            config = changed(config, Remedy(dict(decision.changes), ""))
+    return found
+
+
+def warm(**options: bool) -> Controller:
+    controller = Controller(**options)
+    assert play(controller, *[GOOD] * (WARM_UP + PATIENCE)) == []
+    return controller
+
+
+@pytest.mark.parametrize(
+    ("window", "wanted"),
+    [
+        (GOOD, Verdict.BALANCED),
+        (D_WINS, Verdict.D_TOO_FAST),
+        (G_WINS, Verdict.G_TOO_FAST),
+        (BY_HEART, Verdict.D_OVERFITTING),
+        (REPEATING, Verdict.COLLAPSING),
+        (BROKEN, Verdict.DIVERGED),
+        (dataclasses.replace(REPEATING, finite=False), Verdict.DIVERGED),
+        (dataclasses.replace(GOOD, stride_d=0.3), Verdict.D_TOO_FAST),
+        (dataclasses.replace(GOOD, stride_g=0.3), Verdict.G_TOO_FAST),
+        # A loss without a floor: accuracy alone tells.
+        (dataclasses.replace(D_WINS, health=None), Verdict.D_TOO_FAST),
+        (dataclasses.replace(GOOD, health=None), Verdict.BALANCED),
+        # Without held-out pictures nobody can tell what is known by heart.
+        (dataclasses.replace(BY_HEART, held_out_accuracy=None, overfit=None), Verdict.BALANCED),
+        # A loss at its floor while pictures are mistaken is no win.
+        (dataclasses.replace(D_WINS, real_accuracy=0.9), Verdict.BALANCED),
+    ],
+)
+def test_a_window_looks_like(window: Signals, wanted: Verdict) -> None:
+    assert verdict(window, usual_diversity=0.9, before=Verdict.BALANCED) == wanted
+
+
+def test_what_was_never_varied_does_not_collapse() -> None:
+    start = dataclasses.replace(GOOD, diversity=0.1)
+    assert verdict(start, usual_diversity=0.1, before=Verdict.BALANCED) == Verdict.BALANCED
+
+
+def test_a_verdict_is_left_later_than_it_is_found() -> None:
+    between = dataclasses.replace(D_WINS, health=0.2)
+    assert verdict(between, usual_diversity=0.9, before=Verdict.BALANCED) == Verdict.BALANCED
+    assert verdict(between, usual_diversity=0.9, before=Verdict.D_TOO_FAST) == Verdict.D_TOO_FAST
+    better = dataclasses.replace(D_WINS, health=0.3)
+    assert verdict(better, usual_diversity=0.9, before=Verdict.D_TOO_FAST) == Verdict.BALANCED
+
+
+def test_a_balanced_game_is_left_alone() -> None:
+    assert play(Controller(), *[GOOD] * 200) == []
+
+
+def test_the_start_is_not_judged() -> None:
+    assert play(Controller(), *[D_WINS] * WARM_UP) == []
+
+
+def test_one_window_is_no_finding() -> None:
+    assert play(warm(), *[D_WINS] * (PATIENCE - 1), GOOD, *[D_WINS] * (PATIENCE - 1)) == []
+
+
+def test_a_win_of_d_halves_its_rate_and_says_why() -> None:
+    [decision] = play(warm(), *[D_WINS] * PATIENCE)
+    assert decision.verdict == Verdict.D_TOO_FAST
+    assert decision.changes == {"lr_d": 1e-4}
+    assert decision.action == "lr_d=0.0001"
+    assert decision.sentence == (
+        "D wins: it tells 99 % of held-out pictures from fakes and G's gradient fell to 2 % of its usual "
+        "size; D's learning rate is now half, 0.0001."
+    )
+
+
+def test_a_change_is_left_to_work_before_the_next() -> None:
+    controller = warm()
+    assert len(play(controller, *[D_WINS] * PATIENCE)) == 1
+    assert play(controller, *[D_WINS] * (COOLDOWN - 1)) == []
+    assert len(play(controller, D_WINS)) == 1
+
+
+def test_the_ladder_is_climbed_while_nothing_helps_and_ends() -> None:
+    found = play(warm(), *[D_WINS] * 40 * COOLDOWN)
+    tried = [name for decision in found for name in decision.changes]
+    assert tried[:6] == ["lr_d", "lr_d", "translate", "lr_d", "r1", "lr_d"]
+    assert "d_every" not in tried
+    assert found[-1].sentence.endswith("nothing is left to try.") or len(found) < 40
+    rates = [decision.changes["lr_d"] for decision in found if "lr_d" in decision.changes]
+    assert rates[:3] == [1e-4, 5e-5, 2.5e-5]
+    assert min(rates) >= 1e-6
+
+
+def test_balance_is_told_once_when_it_is_back() -> None:
+    found = play(warm(), *[D_WINS] * PATIENCE, *[GOOD] * 50)
+    assert [decision.verdict for decision in found] == [Verdict.D_TOO_FAST, Verdict.BALANCED]
+    assert found[1].sentence == "The game is in balance again: D tells 82 % of pictures rightly."
+    assert not found[1].changes
+
+
+def test_pictures_learned_by_heart_are_changed_more() -> None:
+    [decision] = play(warm(), *[BY_HEART] * PATIENCE)
+    assert decision.changes == {"translate": 0.125}
+    assert decision.sentence.startswith(
+        "D learns pictures by heart: it calls 99 % of those it learns from real, but 40 % of held-out ones; "
+    )
+
+
+def test_an_outplayed_d_learns_faster() -> None:
+    [decision] = play(warm(), *[G_WINS] * PATIENCE)
+    assert decision.changes == {"lr_d": 4e-4}
+    assert "it tells 49 % of pictures rightly, where a coin tells 50 %" in decision.sentence
+
+
+def test_a_stride_is_shortened_at_once() -> None:
+    [decision] = play(Controller(), dataclasses.replace(GOOD, stride_g=0.2))
+    assert decision.changes == {"lr_g": 2e-4 / 16}
+    assert decision.sentence == (
+        "G takes strides: each step moves its weights by 20 % of their size; "
+        "G's learning rate is now 1/16, 1.25e-05."
+    )
+
+
+@pytest.mark.parametrize("stride", [0.051, 0.1, 0.3, 2.0])
+def test_a_shortened_stride_is_no_stride(stride: float) -> None:
+    lr = shorten_stride("d", stride, CONFIG).changes["lr_d"]
+    left = stride * lr / CONFIG.lr_d
+    assert LONGEST_STRIDE / 8 < left <= LONGEST_STRIDE / 4
+
+
+def test_a_collapse_goes_back_with_gentler_rates_and_other_chances() -> None:
+    [decision] = play(warm(), *[REPEATING] * PATIENCE)
+    assert decision.go_back
+    assert decision.changes == {"lr_g": 1e-4, "lr_d": 1e-4, "stream": 1}
+    assert decision.sentence.startswith(
+        "Samples repeat: they are 10 % as varied as real pictures; the run goes"
+    )
+
+
+def test_a_number_lost_goes_back_at_once_and_not_for_ever() -> None:
+    found = play(Controller(), *[BROKEN] * 20)
+    assert [decision.go_back for decision in found[:MOST_RETURNS]] == [True] * MOST_RETURNS
+    assert [decision.changes["stream"] for decision in found[:MOST_RETURNS]] == [1, 2, 3, 4, 5]
+    assert not any(decision.go_back for decision in found[MOST_RETURNS:])
+    assert "going back 5 times did not help" in found[MOST_RETURNS].sentence
+
+
+def test_who_only_watches_changes_nothing() -> None:
+    for windows in (D_WINS, G_WINS, BY_HEART, REPEATING, BROKEN):
+        [decision] = play(warm(act=False), *[windows] * 10 * COOLDOWN)
+        assert not decision.changes
+        assert not decision.go_back
+        assert ";" not in decision.sentence
+
+
+def test_a_remembered_controller_goes_on_as_one_that_never_stopped() -> None:
+    windows = [*[GOOD] * 12, *[D_WINS] * 25, *[GOOD] * 5, *[REPEATING] * 9, BROKEN, *[G_WINS] * 30]
+    whole = play(Controller(), *windows)
+    assert len(whole) > 4
+    controller, found, config = Controller(), [], CONFIG
+    for window in windows:
+        controller = Controller(standing=json.loads(json.dumps(controller.state())))
+        decision = controller.observe(window, config, shown=10_000)
+        if decision is not None:
+            found.append(decision)
+            config = changed(config, Remedy(dict(decision.changes), ""))
+    assert found == whole
+
+
+@pytest.mark.parametrize("found", LADDERS)
+def test_every_rung_changes_settings_and_says_so(found: Verdict) -> None:
+    config, taken, words = CONFIG, 0, set()
+    for _ in range(60):
+        step = next_remedy(found, config, 10_000, taken, everything=True)
+        if step is None:
+            break
+        remedy, taken = step
+        assert changed(config, remedy) != config
+        config = changed(config, remedy)
+        words.add(remedy.words)
+    assert len(words) >= len(set(LADDERS[found] + MORE[found]))
+
+
+def test_what_did_not_help_is_left_out_unless_asked_for() -> None:
+    tried = {name for d in play(warm(everything=True), *[D_WINS] * 400) for name in d.changes}
+    assert {"gap_aware", "d_every", "loss"} <= tried
+
+
+def test_widening_doubles_d() -> None:
+    assert changed(CONFIG, Remedy({"ndf": 128}, "")).spec.ndf == 128
+
+
+def test_gentler_is_half_with_another_stream() -> None:
+    assert gentler(CONFIG).changes == {"lr_g": 1e-4, "lr_d": 1e-4, "stream": 1}
+
+
+@pytest.mark.parametrize(
+    ("health", "wanted"), [(1.0, 1.0), (1.05, 2**0.5), (1.5, 2.0), (0.95, 0.1**0.5), (0.9, 0.1), (0.0, 0.1)]
+)
+def test_the_gap_sets_d_s_rate_as_in_the_paper(health: float, wanted: float) -> None:
+    assert gap_factor(health) == pytest.approx(wanted)
+
+
+def test_the_share_of_changed_pictures_follows_d_s_confidence() -> None:
+    assert adapted_share(0.5, sign=0.9, target=0.6, kimg=ADA_KIMG / 10) == pytest.approx(0.6)
+    assert adapted_share(0.5, sign=0.1, target=0.6, kimg=ADA_KIMG / 10) == pytest.approx(0.4)
+    assert adapted_share(0.99, sign=0.9, target=0.6, kimg=ADA_KIMG / 10) == 1.0
+    assert adapted_share(0.01, sign=0.1, target=0.6, kimg=ADA_KIMG / 10) == 0.0
+
+
+def test_the_controller_needs_no_torch() -> None:
+    code = "import sys, training.balance.controller, training.balance.gap; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
