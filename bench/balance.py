@@ -1,0 +1,164 @@
+"""Does the balance controller help? Provokes each imbalance, with and without: ``python -m bench.balance``.
+
+Small networks on the CPU, drawn avatars, the same seed in both arms. A run's quality is its Fréchet distance
+in EfficientNet-Lite0 features against pictures of which ``few`` has seen but fifty; lower is better.
+"""
+
+import argparse
+import dataclasses
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from models.contract import ModelSpec
+from training.avatar_set import load_avatars
+from training.balance.keeper import Balance
+from training.balance.probe import Probe, held_apart
+from training.best import choose_checkpoint
+from training.config import TrainConfig
+from training.data import default_cache
+from training.journal import Event, Metrics, read_journal
+from training.judge import Judge
+from training.loop import StepStats, Trainer
+from training.run import Run, RunOptions, TrainingDivergedError
+
+PICTURES = 2000
+SAMPLES = 250
+ARMS = ("off", "on")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """What goes wrong on purpose."""
+
+    words: str
+    """For the table."""
+    change: Callable[[TrainConfig], TrainConfig] = lambda config: config
+    """Spoils the recipe."""
+    pictures: int = PICTURES
+    """Pictures to learn from."""
+    breaks_at: float = math.inf
+    """Share of the run after which a weight of G is no longer a number."""
+
+
+FAULTS = {
+    "none": Fault(words="nothing"),
+    "d20": Fault(words="D's rate × 20", change=lambda c: dataclasses.replace(c, lr_d=20 * c.lr_d)),
+    "g20": Fault(words="G's rate × 20", change=lambda c: dataclasses.replace(c, lr_g=20 * c.lr_g)),
+    "few": Fault(words="50 pictures", pictures=50),
+    "nan": Fault(words="a NaN", breaks_at=0.45),
+    "tenth": Fault(
+        words="D of a tenth",
+        change=lambda c: dataclasses.replace(
+            c, spec=dataclasses.replace(c.spec, ndf=max(c.spec.ndf // 10, 1))
+        ),
+    ),
+}
+
+
+class FaultyTrainer(Trainer):
+    """Breaks one weight, once."""
+
+    breaks_at = math.inf
+
+    def train_step(self) -> StepStats:
+        """Takes a step; the fault comes after it."""
+        stats = super().train_step()
+        if self.step >= self.breaks_at:
+            self.breaks_at = math.inf
+            next(self.g.parameters()).data.view(-1)[0] = torch.nan
+        return stats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a run went."""
+
+    figures: list[float]
+    """Fréchet distances, in the order in which they were measured."""
+    kept: float
+    """That of the checkpoint that an export would take."""
+    ended: str
+    """"done", or why it ended before."""
+    sentences: list[str] = field(default_factory=list)
+    """What the controller said."""
+
+
+def play(fault: Fault, config: TrainConfig, folder: Path, cache: Path) -> Outcome:
+    """Trains once with a fault; returns how it went."""
+    pixels = load_avatars(PICTURES, config.spec.img_resolution, cache)
+    judge = Judge(pixels, SAMPLES, torch.device("cpu"), cache)
+    config = fault.change(config)
+    learned = pixels[: fault.pictures]
+    seen, held_out = held_apart(learned) if config.balance != "off" else (learned, learned[:0])
+    trainer = FaultyTrainer(config, seen, torch.device("cpu"))
+    trainer.breaks_at = fault.breaks_at * config.total_steps
+    balance = Balance(trainer, Probe.of(trainer, seen, held_out))
+    options = RunOptions(folder=folder, sheets=2, checkpoints=8)
+    run = Run(trainer, {"source": "avatars"}, options, judge=judge, balance=balance)
+    ended = "done"
+    try:
+        run.train()
+    except TrainingDivergedError as error:
+        ended = str(error)
+    journal = read_journal(folder)
+    measured = [next(iter(entry.values.values())) for entry in journal if isinstance(entry, Metrics)]
+    kept = choose_checkpoint(folder).metrics
+    said = [f"{entry.shown:>6} {entry.sentence}" for entry in journal if isinstance(entry, Event)]
+    return Outcome(figures=measured, kept=next(iter(kept.values()), math.nan), ended=ended, sentences=said)
+
+
+def recipe(args: argparse.Namespace, arm: str) -> TrainConfig:
+    """Returns the small recipe that every fault spoils."""
+    spec = ModelSpec(img_resolution=32, ngf=args.width, ndf=args.width)
+    return TrainConfig(
+        spec=spec,
+        batch_size=16,
+        kimg=args.kimg,
+        translate=0.0625,
+        ema_half_life_kimg=1.0,
+        quality_kimg=args.kimg / 5,
+        quality_samples=SAMPLES,
+        seed=args.seed,
+        loss=args.loss,
+        d_norm=args.d_norm,
+        balance=arm,
+    )
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.balance", description=__doc__)
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {', '.join(FAULTS)}; default: all")
+    parser.add_argument(
+        "--arms", nargs="+", choices=(*ARMS, "all", "watch"), default=ARMS, help="of --balance"
+    )
+    parser.add_argument("--kimg", type=float, default=24.0, help="length of each run; default 24")
+    parser.add_argument("--width", type=int, default=10, help="ngf and ndf; default 10")
+    parser.add_argument("--loss", default="bce")
+    parser.add_argument("--d-norm", default="batch")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="where to leave the runs; default: nowhere")
+    parser.add_argument("--cache", type=Path, default=default_cache())
+    args = parser.parse_args()
+    for name in args.faults or FAULTS:
+        for arm in args.arms:
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = (args.out or Path(scratch)) / f"{name}-{arm}"
+                outcome = play(FAULTS[name], recipe(args, arm), folder, args.cache)
+            _report(FAULTS[name], arm, outcome)
+
+
+def _report(fault: Fault, arm: str, outcome: Outcome) -> None:
+    figures = ", ".join(f"{figure:.0f}" for figure in outcome.figures)
+    print(f"| {fault.words} | {arm} | {figures} | {outcome.kept:.0f} | {outcome.ended} |")
+    for sentence in outcome.sentences:
+        print(f"    {sentence}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
