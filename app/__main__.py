@@ -4,7 +4,7 @@ import logging
 import sys
 
 from app.configuration import changed, read, unknown_variables
-from app.listener import bind, raise_open_files
+from app.listener import bind, fit_open_files
 from app.logs import start_logging
 from app.settings import Settings
 from models.contract import SeedlingError
@@ -18,7 +18,7 @@ def main() -> int:
         settings = read(Settings)
         start_logging(settings.log)
         _tell(settings)
-        raise_open_files()
+        settings = fit_open_files(settings)
         listener = bind(settings)
         if settings.workers > 1:
             from app.supervisor import supervise  # noqa: PLC0415 - each needs only its own

@@ -82,5 +82,22 @@ async def get_registry(request: Request) -> Registry:
     return registry
 
 
+async def check_json(request: Request) -> None:
+    """Refuses a body that does not say that it is JSON.
+
+    Raises:
+        HTTPException: 415 if there is a body of another type.
+    """
+    headers = request.headers
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return
+    kind = headers.get("content-type", "")
+    essence = kind.partition(";")[0].strip().lower()
+    if essence != "application/json" and not (
+        essence.startswith("application/") and essence.endswith("+json")
+    ):
+        raise HTTPException(415, f"expected a body of the type application/json, got {kind or 'none'!r}")
+
+
 CallDep = Annotated[Call, Depends(get_call)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]

@@ -10,11 +10,9 @@ import math
 import re
 from typing import TYPE_CHECKING, cast
 
-from fastapi.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-
 from app.browsers import HEADERS
 from app.conditional import kept_at
+from app.connection import Connection, on_the_wire
 from app.engine import OverloadError
 from app.exchange import Exchange, current, identify
 from app.guard import DeniedError, find_caller
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from app.engine import Engine
     from app.keyring import Keyring
     from app.registry import Registry
-    from app.settings import Settings
     from app.tally import HttpTally
 
 _PICTURES = re.compile(rb"/(images/|interpolate\?)(?!.*[?&]model=)", re.DOTALL)
@@ -39,11 +36,14 @@ _PICTURES = re.compile(rb"/(images/|interpolate\?)(?!.*[?&]model=)", re.DOTALL)
 ROUTES = {"images": "/images/{seed}.{format}", "interpolate": "/interpolate"}
 """What refusals are counted under, by the first part of the address."""
 
+CAUSES_HERE = {400: "malformed", 503: "connections"}
+"""Why a connection was ended, where the status alone would be counted as something else."""
+
 _MILLISECONDS = re.compile(rb"[1-9][0-9]{0,8}")
 
 
-class GateProtocol(HttpToolsProtocol):
-    """uvicorn's protocol for HTTP/1.1, which says no by itself."""
+class GateProtocol(Connection):
+    """A connection that says no by itself."""
 
     _refused = False
 
@@ -57,24 +57,24 @@ class GateProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         cast("FastAPI", self.app).state.tally.connections = self.connections
 
-    def send_400_response(self, msg: str) -> None:
-        """Says that what came is no request."""
+    def refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        """Counts a connection that is ended for what came, or did not come, and says why."""
         tally: HttpTally = cast("FastAPI", self.app).state.tally
-        tally.answered(NO_ROUTE, "other", 400)
-        tally.turned_away(400, "malformed")
-        super().send_400_response(msg)
+        tally.answered(NO_ROUTE, "other", status)
+        tally.turned_away(status, CAUSES_HERE.get(status))
+        super().refuse(status, detail, headers)
 
-    def on_headers_complete(self) -> None:
+    def hand_on(self) -> None:
         """Refuses the request that has come in, or hands it on."""
         if not self._may_be_refused():
-            super().on_headers_complete()
+            super().hand_on()
             return
         engine: Engine = self._registry.default
         if (error := self._find_refusal(engine)) is None:
             # Requests that came in together are looked at one after the other before the first of them
             # gets to the engine: until then it does not know them.
             engine.arriving += 1
-            super().on_headers_complete()
+            super().hand_on()
             self.loop.call_soon(engine.arrived)
             return
         self._refused = True
@@ -106,7 +106,7 @@ class GateProtocol(HttpToolsProtocol):
         if not self._refused:
             super().on_message_complete()
             return
-        self._refused = False
+        self._refused, self._waits_for = False, ""
         self.server_state.total_requests += 1
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -126,18 +126,17 @@ class GateProtocol(HttpToolsProtocol):
     def _find_refusal(self, engine: "Engine") -> OverloadError | None:
         """Returns why the engine cannot take the picture, unless the answer would need no engine."""
         state = cast("FastAPI", self.app).state
-        settings: Settings = state.settings
         cache: AnswerCache = state.cache
         headers = dict(self.headers)
         asked = headers.get(b"x-timeout-ms", b"")
-        timeout_s = settings.timeout_s(int(asked) if _MILLISECONDS.fullmatch(asked) else None)
+        timeout_s = self.settings.timeout_s(int(asked) if _MILLISECONDS.fullmatch(asked) else None)
         try:
             engine.check(1, timeout_s, coming=engine.arriving)
         except OverloadError as error:
             if b"if-none-match" in headers or kept_at(engine, self._address()) in cache:
                 return None
             # Without the headers of ``OtherOrigins`` a browser would not tell its script.
-            foreign = b"origin" in headers and settings.cors_origins
+            foreign = b"origin" in headers and self.settings.cors_origins
             return None if foreign or not self._may_ask(headers) else error
         return None
 
@@ -172,9 +171,3 @@ def _refusal(place: str, message: str, retry_after_s: int, name_length: int) -> 
     current.reset(token)
     response.headers.update(HEADERS | {"X-Request-Id": name})
     return on_the_wire(response)
-
-
-def on_the_wire(response: Response) -> bytes:
-    """Returns an answer as HTTP/1.1 sends it."""
-    head = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-    return b"".join([STATUS_LINE[response.status_code], head, b"\r\n", response.body])

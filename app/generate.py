@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import mimeparse
-from fastapi import APIRouter, Header, HTTPException
+from fastapi import APIRouter, Depends, Header, HTTPException
 from fastapi.responses import Response
 
-from app.call import Call, CallDep
+from app.call import Call, CallDep, check_json
 from app.disconnect import until_gone
 from app.encode import STILLS
 from app.envelopes import name_files, to_json, to_multipart, to_zip
@@ -17,7 +17,7 @@ from app.look import Look
 from app.parameters import BINARY, GenerateRequest, Still
 from app.pictures import check_pixels, grow, grow_sheet, pick_look
 from app.points import Point, settle_each
-from app.problems import LimitError
+from app.problems import LimitError, refusals
 from app.streaming import PictureStream, in_order, write_stream
 from models.contract import draw_seed
 
@@ -67,12 +67,14 @@ def negotiate(accept: str, form: Still | None) -> tuple[str, Still]:
 @router.post(
     "/generate",
     response_class=Response,
+    dependencies=[Depends(check_json)],
     responses={
+        **refusals(413, 415),
         200: {
             "description": "The pictures; `Seedling-Seed` is the first one's, `Seedling-Count` their number",
             "content": dict.fromkeys([*IMAGES, *SUFFIXES], BINARY)
             | {"application/json": {"schema": {"$ref": "#/components/schemas/GenerateResponse"}}},
-        }
+        },
     },
 )
 async def generate(

@@ -1,10 +1,16 @@
 """The socket that the service listens on."""
 
+import logging
 import resource
 import socket
 
 from app.settings import Settings
 from models.contract import SeedlingError
+
+log = logging.getLogger("seedling")
+
+OTHER_FILES = 256
+"""Open files that are not connections: models, libraries, and those who ask after the service's health."""
 
 
 class ListenError(SeedlingError):
@@ -37,8 +43,12 @@ def address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def raise_open_files() -> int:
-    """Allows this process as many open files as the system lets it have; returns how many."""
+def fit_open_files(settings: Settings) -> Settings:
+    """Lets this process have as many files open as the system allows, and fits the connections into them."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
+    room = max(1, most - OTHER_FILES)
+    if settings.max_connections <= room:
+        return settings
+    log.warning("the system allows %d open files, so at most %d connections (ulimit -n)", most, room)
+    return settings.model_copy(update={"max_connections": room})

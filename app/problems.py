@@ -72,6 +72,10 @@ REASONS = {
         "The body is longer than one for as many pictures as may be asked for.",
         "a request for 64 pictures of this model has at most 225280 bytes, got 1000000",
     ),
+    415: (
+        "The body is not JSON, or does not say so.",
+        "expected a body of the type application/json, got 'text/plain'",
+    ),
     422: (
         "The request asks for what there is not; the detail says what was got and expected.",
         "count must be at most 64 on this server, got 65",
@@ -171,6 +175,26 @@ def request_id() -> str | None:
     return None if exchange is None else exchange.request_id
 
 
+def respond(
+    path: str,
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    parameter: str | None = None,
+) -> JSONResponse:
+    """Returns an error as an answer.
+
+    Args:
+        path: The address that was asked for: dialects have a form of their own.
+        status: The HTTP status.
+        detail: What was got and what was expected.
+        headers: More headers.
+        parameter: The parameter that is wrong.
+    """
+    problem = _problem(path, status, detail, parameter)
+    return JSONResponse(problem, problem["status"], headers=headers, media_type=MEDIA_TYPE)
+
+
 def _respond(
     request: Request,
     status: int,
@@ -179,18 +203,6 @@ def _respond(
     parameter: str | None = None,
 ) -> JSONResponse:
     return respond(request.scope["path"], status, detail, headers, parameter)
-
-
-def respond(
-    path: str,
-    status: int,
-    detail: str,
-    headers: Mapping[str, str] | None = None,
-    parameter: str | None = None,
-) -> JSONResponse:
-    """Returns the problem document of an address."""
-    problem = _problem(path, status, detail, parameter)
-    return JSONResponse(problem, problem["status"], headers=headers, media_type=MEDIA_TYPE)
 
 
 async def _limit(request: Request, error: Exception) -> JSONResponse:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from app.browsers import HEADERS
+from app.connection import LOOK_S, look_over
 from app.gate import GateProtocol
 from app.listener import address
 from app.main import create_app
@@ -62,6 +63,7 @@ def serve(settings: Settings, listener: socket.socket, supervisor: socket.socket
         server_header=False,
         headers=list(HEADERS.items()),
         proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive_ms / 1000,  # type: ignore[arg-type]
     )
     if supervisor is None:
         log.info("pictures at %s", address(listener))
@@ -119,6 +121,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens, and tells the supervisor so."""
         await super().startup(sockets)
+        self._look_over()
         if self._supervisor is not None:
             self._supervisor.settimeout(0)
             asyncio.get_running_loop().add_reader(self._supervisor, self._left_alone)
@@ -156,6 +159,12 @@ class Server(uvicorn.Server):
         self._registry.draining = True
         self.config.encoded_headers.append((b"connection", b"close"))
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+
+    def _look_over(self) -> None:
+        """Looks over all connections, now and every second until the end."""
+        loop = asyncio.get_running_loop()
+        look_over(self.server_state.connections, loop.time(), self._settings.max_unread_mb * 1_000_000)
+        loop.call_later(LOOK_S, self._look_over)
 
     def _beat(self) -> None:
         """Tells the supervisor that the event loop turns."""

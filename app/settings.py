@@ -106,6 +106,21 @@ class Settings(BaseSettings):
     """Most pictures in one streamed /generate request."""
     max_steps: int = Field(default=64, ge=2)
     """Most frames in one /interpolate request."""
+    max_connections: int = Field(default=10_000, ge=1)
+    """Most connections of a process; what comes beyond gets 503."""
+    max_head_bytes: int = Field(default=32_768, ge=1024)
+    """Most bytes of a request's address and headers; more gets 431."""
+    max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    """Most bytes of a request's body; more gets 413."""
+    max_unread_mb: int = Field(default=256, ge=1)
+    """Memory for answers that clients have not read, in MB; beyond it those who stopped reading first are
+    cut."""
+    read_timeout_ms: int = Field(default=20_000, ge=100)
+    """Longest that the head of a request, and then its body, may take to come, in milliseconds."""
+    write_timeout_ms: int = Field(default=30_000, ge=100)
+    """Longest that a client may read nothing of its answer, in milliseconds."""
+    keep_alive_ms: int = Field(default=5_000, ge=0)
+    """How long a connection is kept for a next request, in milliseconds; a proxy in front must be quicker."""
     drain_ms: int = Field(default=2_000, ge=0)
     """How long after SIGTERM the service says that it is not ready and goes on answering, in milliseconds."""
     grace_ms: int = Field(default=15_000, ge=1_000)

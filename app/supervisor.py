@@ -52,7 +52,7 @@ class Supervisor:
         self._family = siblings.new_family()
         self._processes: dict[int, Process] = {}
         self._grown: set[Process] = set()
-        """Those that have got ready: they hear signals, which would end the others."""
+        """Those that have got ready; the others do not hear signals, and have nothing to lose."""
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
         self._codes: list[int] = []
@@ -110,35 +110,35 @@ class Supervisor:
                 *(sys.executable, "-m", "app.worker", *map(str, sockets)),
                 env=self._environment | siblings.introduce(self._family, place),
                 pass_fds=sockets,
+                process_group=0,  # Ctrl-C is for this process; it tells the workers
             )
         self._processes[place] = process
         if self._stopping.is_set():  # it was started while the others were told
             process.kill()
         reader, writer = await asyncio.open_connection(sock=ours)
         try:
-            was_ready = await self._listen(reader, process)
-            return await process.wait(), was_ready
+            await self._listen(reader, process)
+            return await process.wait(), process in self._grown
         finally:
             del self._processes[place]
             self._grown.discard(process)
             writer.close()
 
-    async def _listen(self, reader: asyncio.StreamReader, process: Process) -> bool:
-        """Hears a worker's heart until it stops; returns whether it ever beat."""
+    async def _listen(self, reader: asyncio.StreamReader, process: Process) -> None:
+        """Hears a worker's heart until it stops."""
         if not await _beats(reader, None):
-            return False
+            return
         self._grown.add(process)
         self._ready.set()
         while not self._stopping.is_set():
             try:
                 if not await _beats(reader, HANG_S):
-                    return True
+                    return
             except TimeoutError:
                 if not self._stopping.is_set():
                     log.error("worker process %d has not answered for %.0f s", process.pid, HANG_S)  # noqa: TRY400
                     process.kill()
-                return True
-        return True
+                return
 
     def _stop(self, number: signal.Signals) -> None:
         """Stops the workers, in order; the second time ends them and this process at once."""
@@ -156,10 +156,13 @@ class Supervisor:
                 process.send_signal(signal.SIGHUP)
 
     def _tell(self, number: signal.Signals) -> None:
-        """Sends a signal to every worker."""
+        """Sends a signal to every worker; one that does not hear it yet is ended."""
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+                if process in self._grown:
+                    process.send_signal(number)
+                else:
+                    process.kill()
 
 
 async def _beats(reader: asyncio.StreamReader, timeout_s: float | None) -> bool:

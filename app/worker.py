@@ -1,6 +1,5 @@
 """A process that serves for a supervisor: ``python -m app.worker LISTENER LINE``, two inherited sockets."""
 
-import signal
 import socket
 import sys
 
@@ -12,9 +11,6 @@ from models.contract import SeedlingError
 
 def main() -> int:
     """Serves; returns the exit code."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to all; the supervisor tells what to do
     listener, line = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     try:
         from app.server import serve  # noqa: PLC0415 - as in app.__main__

@@ -142,7 +142,7 @@ def living(folder: Path, environment: dict[str, str] | None = None, **settings: 
             yield live
     finally:
         process.terminate()
-        assert process.wait(timeout=20) in {0, -15}, log_file.read_text(encoding="utf-8")
+        assert process.wait(timeout=20) in {0, -15, -9}, log_file.read_text(encoding="utf-8")
     assert "Traceback" not in live.log
 
 

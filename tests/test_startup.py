@@ -1,6 +1,7 @@
 """Starting the service: what fails, and that it fails at once and in a sentence."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,8 +24,9 @@ def start_and_fail(**environment: object) -> str:
     return complaint
 
 
-def test_a_missing_model_is_named(tmp_path: Path) -> None:
-    complaint = start_and_fail(model=tmp_path / "none.onnx")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_missing_model_is_named(tmp_path: Path, workers: int) -> None:
+    complaint = start_and_fail(model=tmp_path / "none.onnx", workers=workers)
     assert (
         complaint
         == f"error: the model file {tmp_path / 'none.onnx'} cannot be read: No such file or directory"
@@ -105,6 +107,14 @@ def test_a_bad_setting_is_named(name: str, value: str) -> None:
     complaint = start_and_fail(**{name: value})
     assert complaint.startswith(f"error: SEEDLING_{name.upper()} (--{name.replace('_', '-')}): ")
     assert complaint.endswith(f"got {value!r}")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_that_is_taken_is_named(toy_model: Path, workers: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        complaint = start_and_fail(model=toy_model, port=port, workers=workers)
+    assert complaint == f"error: 127.0.0.1 port {port} cannot be listened on: Address already in use"
 
 
 def test_importing_the_service_loads_no_torch() -> None:

@@ -8,16 +8,16 @@ import re
 import time
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, Depends, HTTPException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.call import CallDep
+from app.call import CallDep, check_json
 from app.disconnect import until_gone
 from app.look import Look
 from app.parameters import Appearance, Seed, Still
 from app.pictures import check_pixels, grow, pick_look, write_address, write_recipe
 from app.points import SeedPoint
-from app.problems import LimitError
+from app.problems import LimitError, refusals
 from models.contract import consecutive_seeds
 
 router = APIRouter(tags=["dialects"])
@@ -72,7 +72,12 @@ class ImagesResponse(BaseModel):
     data: list[ImageData]
 
 
-@router.post("/v1/images/generations", response_model_exclude_none=True)
+@router.post(
+    "/v1/images/generations",
+    response_model_exclude_none=True,
+    dependencies=[Depends(check_json)],
+    responses=refusals(413, 415, path="/v1/"),
+)
 async def create_images(call: CallDep, wanted: ImagesRequest) -> ImagesResponse:
     """Grow the pictures of a prompt, as OpenAI's Images API is asked for them."""
     call = call.of(wanted.model)
