@@ -80,6 +80,7 @@ class Client(_Asker):
         url: Where the service is.
         timeout_s: How long a call may take in all, or the next picture of a stream, in seconds.
         retry: Whether to ask again.
+        key: What a service with keys asks for.
         headers: Sent with each request, for what may stand before the service.
         transport: What sends the requests, if not the network.
 
@@ -87,18 +88,19 @@ class Client(_Asker):
         AddressError: If the address is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a name
         self,
         url: str = DEFAULT_URL,
         *,
         timeout_s: float = 30.0,
         retry: bool = True,
+        key: str | None = None,
         headers: Mapping[str, str] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         super().__init__(url, timeout_s, retry=retry)
         self._http = httpx.Client(
-            base_url=self._base, headers=headers, transport=transport, follow_redirects=True
+            base_url=self._base, headers=with_key(headers, key), transport=transport, follow_redirects=True
         )
 
     def image(self, seed: Seed, **options: Unpack[PictureOptions]) -> Picture:
@@ -190,6 +192,7 @@ class AsyncClient(_Asker):
         url: As of ``Client``, and so are the others.
         timeout_s: In seconds.
         retry: Whether to ask again.
+        key: What a service with keys asks for.
         headers: Sent with each request.
         transport: What sends the requests, if not the network.
 
@@ -197,18 +200,19 @@ class AsyncClient(_Asker):
         AddressError: If the address is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a name
         self,
         url: str = DEFAULT_URL,
         *,
         timeout_s: float = 30.0,
         retry: bool = True,
+        key: str | None = None,
         headers: Mapping[str, str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(url, timeout_s, retry=retry)
         self._http = httpx.AsyncClient(
-            base_url=self._base, headers=headers, transport=transport, follow_redirects=True
+            base_url=self._base, headers=with_key(headers, key), transport=transport, follow_redirects=True
         )
 
     async def image(self, seed: Seed, **options: Unpack[PictureOptions]) -> Picture:
@@ -283,6 +287,11 @@ class AsyncClient(_Asker):
                 read_line = ask.read(answer)
                 async for line in answer.aiter_lines():
                     yield read_line(line)
+
+
+def with_key(headers: Mapping[str, str] | None, key: str | None) -> dict[str, str]:
+    """Returns headers, and that of a key if there is one (RFC 6750)."""
+    return {**(headers or {}), **({} if key is None else {"Authorization": f"Bearer {key}"})}
 
 
 def check_address(url: str) -> str:

@@ -46,6 +46,7 @@ class Local(Client):
 
         own: dict[str, Any] = {
             "watch": False,
+            "workers": 1,
             "keys": "",  # whoever runs this may ask
             "quota_per_key": "",
             "quota_per_address": "",

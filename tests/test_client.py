@@ -237,6 +237,24 @@ def test_a_refusal_says_what_was_got_and_expected(
         assert error.value.status in {404, 422}
 
 
+def test_a_key_opens_a_service_that_asks_for_one(
+    start: StartService, toy_model: Path, tmp_path: Path
+) -> None:
+    new = [sys.executable, "-m", "app.keys", "new", "me", "--file", str(tmp_path / "keys")]
+    key = subprocess.run(new, capture_output=True, text=True, check=True).stdout.strip()
+    with start(model=toy_model, keys=tmp_path / "keys") as service:
+        url = str(service.base_url)
+        with seedling.Client(url, key=key) as client:
+            picture = client.image("a")
+        with seedling.Client(url) as stranger, pytest.raises(seedling.ServiceError) as error:
+            stranger.image("a")
+        assert error.value.status == 401
+        for arguments, code in (([], 2), (["--key", key], 0)):
+            words = [sys.executable, "-m", "seedling", "generate", "a", "-o", "-", "--url", url, *arguments]
+            done = subprocess.run(words, capture_output=True, check=False)
+            assert (done.returncode, done.stdout) == (code, picture.content if code == 0 else b"")
+
+
 @pytest.mark.parametrize("seed", ["", "x" * 257, -1, 2**64])
 def test_a_wrong_seed_asks_nothing(seed: int | str) -> None:
     with seedling.Client("http://nobody.invalid") as client:

@@ -40,6 +40,15 @@ def test_addresses_are_those_where_the_service_is_to_be(local: seedling.Local) -
     assert local.url("a") == "https://pictures.example/faces/images/a.png"
 
 
+def test_what_guards_a_service_is_nothing_to_a_program_by_itself(
+    toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"KEYS": "none", "QUOTA_PER_ADDRESS": "1/minute", "WORKERS": "2"}.items():
+        monkeypatch.setenv(f"SEEDLING_{name}", value)
+    with seedling.Local(toy_model) as local:
+        assert len(local.generate(0, 5)) == 5
+
+
 def test_nothing_limits_how_many_there_are(local: seedling.Local) -> None:
     assert sum(1 for _ in local.stream(0, 300)) == 300
     assert len(local.generate(0, 100)) == 100

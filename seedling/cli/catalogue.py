@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from models.contract import ModelFileError
+from seedling.cli import options as given
 from seedling.client import Client
 
 
@@ -19,7 +20,8 @@ def models(
         typer.Argument(help="A model file or a folder of them; by default the model that ships."),
     ] = None,
     *,
-    url: Annotated[str | None, typer.Option(help="Ask the service at this address.")] = None,
+    url: given.Url = None,
+    key: given.Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """Tell what a service serves, or what model files say of themselves."""
@@ -28,7 +30,7 @@ def models(
     if url is None:
         found = _on_disk(path)
     else:
-        with Client(url) as client:
+        with Client(url, key=key) as client:
             found = [dict(model) for model in client.models()]
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")

@@ -20,6 +20,14 @@ Model = Annotated[
     ),
 ]
 Url = Annotated[str | None, typer.Option(help="Ask the service at this address.", rich_help_panel=SOURCE)]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        help="What a service with keys asks for; better in the environment than on the line.",
+        envvar="SEEDLING_CLIENT_KEY",
+        rich_help_panel=SOURCE,
+    ),
+]
 
 To = Annotated[str | None, typer.Option(help="The seed to go to; with --t.", rich_help_panel=PLACE)]
 Share = Annotated[float | None, typer.Option("--t", help="The share of the way, 0…1.", rich_help_panel=PLACE)]
