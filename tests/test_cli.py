@@ -19,6 +19,7 @@ from PIL import Image
 
 from app.settings import Settings
 from models.contract import resolve_seed
+from seedling.cli import main
 
 Done = subprocess.CompletedProcess[bytes]
 Shell = Callable[..., Done]
@@ -46,6 +47,30 @@ def shell(tmp_path: Path, environment: dict[str, str]) -> Shell:
             env=environment | variables,
             timeout=120,
         )
+
+    return run
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> Shell:
+    """Calls the command in this process, as the shell's line would: a process each takes its time."""
+    monkeypatch.chdir(tmp_path)
+    for name in {*os.environ, *environment} - {"PYTEST_CURRENT_TEST"}:
+        if name in environment:
+            monkeypatch.setenv(name, environment[name])
+        else:
+            monkeypatch.delenv(name)
+
+    def run(*arguments: object) -> Done:
+        capfdbinary.readouterr()
+        code = main(list(map(str, arguments)))
+        sys.stdout.flush()
+        return Done(arguments, code, *capfdbinary.readouterr())
 
     return run
 
@@ -104,9 +129,9 @@ def test_a_picture_of_a_service_goes_to_stdout_alone(shell: Shell, service: http
     ],
 )
 def test_files_are_called_after_their_seeds(
-    shell: Shell, url: str, tmp_path: Path, arguments: list[str], names: set[str]
+    call: Shell, url: str, tmp_path: Path, arguments: list[str], names: set[str]
 ) -> None:
-    done = shell("generate", *arguments, "--url", url)
+    done = call("generate", *arguments, "--url", url)
     assert (done.returncode, done.stderr) == (0, b"")
     assert files(tmp_path) == names
     for name in names:
@@ -115,17 +140,15 @@ def test_files_are_called_after_their_seeds(
             assert image.format == {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}[ending]
 
 
-def test_what_is_there_is_kept_unless_it_is_named(shell: Shell, url: str, tmp_path: Path) -> None:
+def test_what_is_there_is_kept_unless_it_is_named(call: Shell, url: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("mine", encoding="utf-8")
-    check(shell("generate", "a", "--url", url), 2, "a.png is there already", "--force")
+    check(call("generate", "a", "--url", url), 2, "a.png is there already", "--force")
     assert (tmp_path / "a.png").read_text(encoding="utf-8") == "mine"
-    assert shell("generate", "a", "-o", "a.png", "--url", url).returncode == 0
-    assert shell("generate", "a", "--force", "--url", url).returncode == 0
+    assert call("generate", "a", "-o", "a.png", "--url", url).returncode == 0
+    assert call("generate", "a", "--force", "--url", url).returncode == 0
 
 
-def test_paths_are_what_their_names_say(
-    shell: Shell, service: httpx.Client, url: str, tmp_path: Path
-) -> None:
+def test_paths_are_what_their_names_say(call: Shell, service: httpx.Client, url: str, tmp_path: Path) -> None:
     for arguments, query in (
         (["-o", "m.webp", "--loop"], "loop=true&format=webp"),
         (["--steps", "3"], "steps=3"),
@@ -134,7 +157,7 @@ def test_paths_are_what_their_names_say(
             "via=c&easing=ease-in&format=apng",
         ),
     ):
-        done = shell("interpolate", "a", "b", *arguments, "--url", url)
+        done = call("interpolate", "a", "b", *arguments, "--url", url)
         assert (done.returncode, done.stderr) == (0, b"")
         written = tmp_path / done.stdout.decode().strip()
         assert written.read_bytes() == service.get(f"/interpolate?from=a&to=b&{query}").content
@@ -195,20 +218,20 @@ def test_a_terminal_shows_how_far_it_is_and_a_pipe_does_not(
     ],
 )
 def test_a_wrong_command_is_a_line(
-    shell: Shell, url: str, tmp_path: Path, arguments: list[str], words: tuple[str, ...]
+    call: Shell, url: str, tmp_path: Path, arguments: list[str], words: tuple[str, ...]
 ) -> None:
-    check(shell("generate", *arguments, "--url", url), 2, *words)
+    check(call("generate", *arguments, "--url", url), 2, *words)
     assert files(tmp_path) == set()
 
 
-def test_a_service_that_is_not_there_is_another_code(shell: Shell) -> None:
-    check(shell("generate", "a", "--url", f"http://127.0.0.1:{free_port()}"), 1, "gave no answer")
-    check(shell("models", "--url", "nowhere"), 2, "address of a service", "got 'nowhere'")
+def test_a_service_that_is_not_there_is_another_code(call: Shell) -> None:
+    check(call("generate", "a", "--url", f"http://127.0.0.1:{free_port()}"), 1, "gave no answer")
+    check(call("models", "--url", "nowhere"), 2, "address of a service", "got 'nowhere'")
 
 
-def test_a_model_that_is_not_there_is_told(shell: Shell) -> None:
+def test_a_model_that_is_not_there_is_told(call: Shell) -> None:
     for arguments in (("generate", "a", "--model", "none.onnx"), ("models", "none.onnx")):
-        check(shell(*arguments), 2, "none.onnx")
+        check(call(*arguments), 2, "none.onnx")
 
 
 def test_what_is_not_installed_is_named_with_how_to_get_it(environment: dict[str, str]) -> None:
@@ -225,25 +248,23 @@ def test_what_is_not_installed_is_named_with_how_to_get_it(environment: dict[str
 
 
 def test_models_are_told_of_a_service_and_of_files(
-    shell: Shell, url: str, toy_model: Path, tmp_path: Path
+    call: Shell, url: str, toy_model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.onnx").write_text("not at all", encoding="utf-8")
     (tmp_path / "toy.onnx").symlink_to(toy_model)
     for arguments in (["--url", url], [tmp_path]):
-        done = shell("models", *arguments)
+        done = call("models", *arguments)
         assert (done.returncode, done.stderr) == (0, b"")
         assert "16×16" in done.stdout.decode()
-        told = {model["id"]: model for model in json.loads(shell("models", *arguments, "--json").stdout)}
+        told = {model["id"]: model for model in json.loads(call("models", *arguments, "--json").stdout)}
         assert told["toy"]["spec"]["z_dim"] == 8
         assert ("broken" in told) == (arguments == [tmp_path])
     assert "cannot be read" in told["broken"]["error"] or "not" in told["broken"]["error"]
 
 
-def test_the_edition_can_be_copied_from_a_narrow_window(
-    shell: Shell, url: str, service: httpx.Client
-) -> None:
+def test_the_edition_can_be_copied_from_a_narrow_window(call: Shell, url: str, service: httpx.Client) -> None:
     edition = service.get("/v1/models").json()["data"][0]["edition"]
-    assert edition in shell("models", "--url", url).stdout.decode()
+    assert edition in call("models", "--url", url).stdout.decode()
 
 
 # --- The others' commands -------------------------------------------------------------------------
@@ -321,8 +342,8 @@ def test_help_names_every_command_and_costs_nothing(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("command", ["generate", "interpolate", "models"])
-def test_help_fits_a_narrow_window(shell: Shell, command: str) -> None:
-    told = shell(command, "--help").stdout.decode()
+def test_help_fits_a_narrow_window(call: Shell, command: str) -> None:
+    told = call(command, "--help").stdout.decode()
     assert max(map(len, told.splitlines())) <= 80
     assert "--url" in told
 
