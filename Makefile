@@ -9,6 +9,8 @@ PORT ?= 8000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
+LOCK := $(BIN)/uv pip compile --quiet --constraint constraints.txt --universal --python-version 3.11 \
+  --generate-hashes --no-annotate --custom-compile-command "make lock" --output-file requirements/
 
 .DEFAULT_GOAL := help
 .PHONY: help serve train-env test check format docs lock sbom audit image image-test clean
@@ -40,10 +42,9 @@ docs: $(VENV)/.docs ## build the site of docs/ into site/
 	$(BIN)/zensical build --strict
 
 lock: $(VENV)/.full ## choose what the service needs anew, within constraints.txt, with hashes: requirements/
-	@for runtime in cpu cuda openvino; do \
-	  echo setuptools | $(BIN)/uv pip compile --quiet pyproject.toml - --extra $$runtime --constraint constraints.txt \
-	    --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
-	    --output-file requirements/$$runtime.txt || exit; done
+	@for runtime in cpu cuda openvino; do $(LOCK)$$runtime.txt --extra $$runtime pyproject.toml || exit; done
+	@echo setuptools | $(LOCK)build.txt -
+	@echo cyclonedx-bom | $(LOCK)list.txt -
 
 sbom: $(VENV)/.full ## list the parts of the service, for RUNTIME, as CycloneDX: SBOM
 	$(BIN)/cyclonedx-py requirements requirements/$(RUNTIME).txt --pyproject pyproject.toml --output-reproducible \
@@ -64,10 +65,10 @@ clean: ## remove the environment and what tools left
 	rm -rf $(VENV) site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
 
 # An environment for training serves too, so serving does not ask for a second one.
-$(VENV)/.runtime: pyproject.toml requirements/$(RUNTIME).txt
+$(VENV)/.runtime: pyproject.toml requirements/$(RUNTIME).txt requirements/build.txt
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || { echo "making $(VENV) for the service"; $(PYTHON) -m venv $(VENV); }
-	@$(PIP) --require-hashes --requirement requirements/$(RUNTIME).txt
+	@$(PIP) --require-hashes --requirement requirements/$(RUNTIME).txt --requirement requirements/build.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 

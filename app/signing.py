@@ -24,19 +24,6 @@ class SignatureError(SeedlingError):
     """A signed address that is good no more, or never was."""
 
 
-def sign(address: str, name: str, secret: str, until: int) -> str:
-    """Returns an address with its signature.
-
-    Args:
-        address: From the first ``/`` on, escaped as a browser would send it.
-        name: Whose secret it is.
-        secret: As ``python -m app.keys sign`` showed it.
-        until: When the permission ends, in seconds since 1970.
-    """
-    told = f"{address}{'&' if '?' in address else '?'}key={name}&expires={until}"
-    return f"{told}&signature={_signature(secret.encode(), told.encode()).decode()}"
-
-
 def unsigned(query: bytes) -> bytes:
     """Returns a query without the parameters of a signature."""
     found = _SIGNED.fullmatch(query)

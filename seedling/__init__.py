@@ -5,6 +5,7 @@ from seedling.client import AsyncClient, Client
 from seedling.errors import AddressError, NoAnswerError, ServiceError
 from seedling.offline import Local
 from seedling.picture import Picture
+from seedling.signing import sign
 
 __all__ = [
     "AddressError",
@@ -16,4 +17,5 @@ __all__ = [
     "SeedError",
     "SeedlingError",
     "ServiceError",
+    "sign",
 ]

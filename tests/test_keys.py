@@ -21,6 +21,7 @@ from conftest import StartService
 from live import Live, eventually, living, make_key, make_model
 from openapi_spec_validator import validate
 
+import seedling
 from app.keyring import KeyFileError, Keyring, parse
 
 IMAGE = "/images/alice.png"
@@ -154,6 +155,17 @@ def test_a_signed_address_shows_its_picture_without_a_key(guarded: Guarded) -> N
     assert by_signature.headers["etag"] == by_key.headers["etag"]
     for address in ("/images/Zo%C3%AB%20%26.webp?size=64&shape=circle", "/interpolate?from=a&to=b&steps=3"):
         assert guarded.get(guarded.sign(address)).content == guarded.get(address, guarded.web).content
+
+
+def test_the_client_s_package_signs_as_the_service_reads(guarded: Guarded) -> None:
+    for address in (IMAGE, "/images/Zo%C3%AB%20%26.webp?size=64"):
+        signed = seedling.sign(address, "web", guarded.secret, days=1)
+        assert signed == seedling.sign(address, "web", guarded.secret, days=1)
+        answer = guarded.get(signed)
+        assert answer.status_code == 200
+        expires = int(re.findall(r"expires=(\d+)", signed)[0])
+        assert 86_000 < expires - time.time() <= 2 * 86_400
+        assert expires % 86_400 == 0
 
 
 def test_what_is_signed_is_kept_by_shared_caches_until_it_expires(guarded: Guarded) -> None:
