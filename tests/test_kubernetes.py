@@ -269,6 +269,17 @@ def test_the_number_of_copies_is_the_autoscalers(sets: dict[str, list[Object]]) 
             assert ("replicas" in workload["spec"]) == (name in {"base", "model-init"})
 
 
+def test_images_are_those_that_are_built(sets: dict[str, list[Object]]) -> None:
+    images = {name: {container["image"] for container, _ in of_ours({name: sets[name]})} for name in SETS}
+    tags = {name: {image.rpartition("/")[2] for image in some} for name, some in images.items()}
+    cpu, cuda = {"seedling:cpu"}, {"seedling:cuda"}
+    assert tags == {"base": cpu, "cpu": cpu, "cuda": cuda, "kserve": cpu, "model-init": cpu}
+    targets = re.findall(r"^FROM runtime AS (\w+)$", Path("Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert set(targets) == {"cpu", "cuda"}
+    cache = {c["image"] for _, c in containers(sets) if c["name"] == "nginx"}
+    assert cache == {yaml.safe_load(Path("compose.yaml").read_text("utf-8"))["services"]["cache"]["image"]}
+
+
 def test_the_cache_has_the_configuration_that_is_tested(sets: dict[str, list[Object]]) -> None:
     for _, configuration in objects(sets, "ConfigMap"):
         assert configuration["data"]["nginx.conf"] == Path("deploy/nginx/nginx.conf").read_text(
