@@ -7,7 +7,7 @@ import threading
 import time
 from typing import IO, Any
 
-from app.exchange import Exchange
+from app.exchange import WENT_AWAY, Exchange
 from app.logs import Form, stamp
 
 ROOM = 10_000
@@ -65,7 +65,7 @@ class AccessLog:
                 "ms": round(1000 * seconds, 2),
                 "pictures": exchange.pictures,
                 "bytes": exchange.sent,
-                "gone": not exchange.complete,
+                "gone": not exchange.complete or exchange.status == WENT_AWAY,
                 "client": client[0] if client else "",
                 "request_id": exchange.request_id,
                 "trace_id": exchange.trace_id,

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+WENT_AWAY = 499
+"""What nginx calls the status of an answer whose client is gone."""
+
 _SANE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 """Ids that are taken as they come: they end up in headers, documents and lines of logs."""
 

@@ -94,8 +94,9 @@ def collect(app: FastAPI) -> Iterator[Metric]:
     registry: Registry = app.state.registry
     yield from _http(app.state.tally)
     yield from _cache(app.state.cache)
-    yield from _pictures(registry.tallies)
-    yield from _queue(registry)
+    tallies = dict(registry.tallies)  # at once: a thread that loads a model may add one
+    yield from _pictures(tallies)
+    yield from _queue(registry, tallies)
     yield from _models(registry)
     yield _gauge(
         "seedling_workers_expected",
@@ -206,10 +207,8 @@ def _pictures(tallies: dict[str, ModelTally]) -> Iterator[Metric]:
         yield _histogram(f"seedling_{name}", text, histograms, "model")
 
 
-def _queue(registry: Registry) -> Iterator[Metric]:
-    queued: Values = dict.fromkeys(
-        ((name, state) for name in registry.tallies for state in ("waiting", "growing")), 0
-    )
+def _queue(registry: Registry, tallies: dict[str, ModelTally]) -> Iterator[Metric]:
+    queued: Values = dict.fromkeys(((name, state) for name in tallies for state in ("waiting", "growing")), 0)
     limits: Values = {}
     rates: Values = {}
     for engine in registry.engines:  # an old one and the one that took its place have one name

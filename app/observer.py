@@ -6,14 +6,11 @@ from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access_log import AccessLog
-from app.exchange import Exchange, current, identify
+from app.exchange import WENT_AWAY, Exchange, current, identify
 from app.tally import HttpTally
 
 NO_ROUTE = "none"
 """What an address without a route is counted under: its own would be anybody's to choose."""
-
-WENT_AWAY = 499
-"""What nginx calls the status of an answer whose client is gone."""
 
 
 class Observer:

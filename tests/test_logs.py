@@ -127,6 +127,26 @@ def test_a_client_that_goes_away_is_told_of(told: tuple[Live, Path]) -> None:
     assert line(out, request_id="left")["gone"] is True
 
 
+def test_a_client_that_does_not_wait_for_the_first_byte_is_told_of(told: tuple[Live, Path]) -> None:
+    live, out = told
+    before = total(families(live.client), "seedling_pictures_total", outcome="dropped")
+    body = b'{"count": 64}'
+    callers = [
+        socket.create_connection((live.client.base_url.host, live.client.base_url.port)) for _ in range(12)
+    ]
+    for k, caller in enumerate(callers):
+        head = f"POST /generate HTTP/1.1\r\nHost: x\r\nX-Request-Id: early{k}\r\nAccept: application/zip\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        caller.sendall(head.encode() + body)
+    for caller in callers:
+        caller.close()
+    eventually(lambda: all(lines(out, request_id=f"early{k}") for k in range(12)))
+    left = [one for k in range(12) for one in lines(out, request_id=f"early{k}") if one["gone"]]
+    assert left
+    assert {one["status"] for one in left} == {499}
+    assert total(families(live.client), "seedling_pictures_total", outcome="dropped") > before
+
+
 def test_every_line_of_the_log_is_json(told: tuple[Live, Path]) -> None:
     found = [json.loads(text) for text in told[0].log.splitlines()]
     assert {"time", "level", "logger", "message"} <= set(found[0])
