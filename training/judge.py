@@ -37,15 +37,15 @@ class Judge:
         self.pixels = pixels[np.arange(count) * len(pixels) // count]
         self.samples = samples
         self.seconds = 0.0
-        self._device = device
+        self.device = device
         self._cache = cache
 
     @cached_property
     def reference(self) -> Reference:
         """What generated pictures are compared with; made when it is first wanted."""
-        extractor = FeatureExtractor().to(self._device)
-        real = RealFeatures(kept_features(self.pixels, extractor, self._device, self._cache))
-        return Reference(extractor=extractor, device=self._device, real=real)
+        extractor = FeatureExtractor().to(self.device)
+        real = RealFeatures(kept_features(self.pixels, extractor, self.device, self._cache))
+        return Reference(extractor=extractor, device=self.device, real=real)
 
     def measure(self, generator: Generator) -> dict[str, float]:
         """Returns figures by their full names, of a generator in evaluation mode on the device.

@@ -100,6 +100,7 @@ class Trainer:
         self.device = device
         self.world = world or World()
         self.memory_format = LAYOUT_FORMATS[config.layout]
+        self._final: tuple[int, Generator] | None = None
         self.lr_scale_d = 1.0
         """Factor on D's learning rate besides the settings: what the balance asks for at the moment."""
         self.feed = make_feed(pixels, config.batch_size, config.seed, device, self.world)
@@ -143,6 +144,10 @@ class Trainer:
         self.augment = Augment(config).to(self.device)
         self.regularisation = Regularisation(config).to(self.device)
         self.perceptual = Perceptual().to(self.device) if config.perceptual else None
+
+    def lengthen(self, kimg: float) -> None:
+        """Makes the run end after another number of pictures, in thousands; the learning rates follow."""
+        self.config = dataclasses.replace(self.config, kimg=kimg)
 
     def train_step(self) -> StepStats:
         """Takes one step: D learns while G is frozen, then G learns while D is frozen.
@@ -256,8 +261,13 @@ class Trainer:
     def final_generator(self) -> Generator:
         """Returns the generator to show and export, in evaluation mode.
 
-        Where an average is kept it is that one, its BatchNorm statistics freshly computed.
+        Where an average is kept it is that one, its BatchNorm statistics freshly computed, once in a step.
         """
+        if self._final is None or self._final[0] != self.step:
+            self._final = (self.step, self._make_final())
+        return self._final[1]
+
+    def _make_final(self) -> Generator:
         if self.g_ema is None:
             net = self._copy_of(self.g)
         else:
@@ -291,6 +301,7 @@ class Trainer:
         for prefix, optimizer in (("opt_g", self.opt_g), ("opt_d", self.opt_d)):
             restore_moments(optimizer, checkpoint.select(prefix))
         self.step = checkpoint.step
+        self._final = None
         self._graphs.forget()
 
     def _place(self, net: nn.Module) -> nn.Module:

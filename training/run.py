@@ -21,10 +21,14 @@ from training.balance.keeper import Balance, signals_as_scalars
 from training.balance.rescue import go_back
 from training.balance.verdicts import Verdict
 from training.best import best_checkpoint
+from training.budget import Budget, round_figure
 from training.checkpoint import prune_checkpoints, save_checkpoint
 from training.journal import Entry, Event, Journal, Metrics, Scalars, Sheet
 from training.judge import Judge
 from training.loop import StepStats, Trainer
+from training.report.looks import look
+from training.report.page import write_report
+from training.report.story import SETTINGS_FILE, read_story
 from training.samples import fixed_latents, save_sheet
 
 log = logging.getLogger(__name__)
@@ -54,6 +58,8 @@ class RunOptions:
     """Checkpoints in the whole run."""
     keep: int = 2
     """Number of newest checkpoints that are kept."""
+    budget: Budget | None = None
+    """The time that everything may take; the length of the recipe follows it."""
 
 
 class Run:
@@ -123,6 +129,14 @@ class Run:
         """Number of real pictures shown so far."""
         return self.trainer.step * self.trainer.config.batch_size
 
+    def report(self) -> None:
+        """Writes the report of the run so far; one that cannot be written does not end the run."""
+        try:
+            looks = look(self.trainer.final_generator(), self.judge)
+            write_report(read_story(self.options.folder), looks)
+        except (SeedlingError, OSError, RuntimeError) as error:
+            log.warning("no report: %s", error)
+
     @property
     def done(self) -> bool:
         """Whether the recipe is completed."""
@@ -142,6 +156,7 @@ class Run:
 
     def _look(self) -> None:
         """Does what is due between two steps; the end has its own."""
+        self._keep_time()
         if self.done:
             return
         config = self.trainer.config
@@ -221,6 +236,7 @@ class Run:
         self._show(fd=f"{value:.1f}")
         if best is None or name not in best.metrics or value < best.metrics[name]:
             self._save_checkpoint()
+        self.report()
 
     def _save_sheet(self) -> None:
         file = self.options.folder / "samples" / f"{self.shown:09d}.png"
@@ -247,18 +263,31 @@ class Run:
         checkpoint = dataclasses.replace(self.trainer.checkpoint(self.data, self.seconds), parts=parts)
         if step == self.trainer.step:
             checkpoint = dataclasses.replace(checkpoint, metrics=metrics)
+        if (budget := self.options.budget) is not None:
+            spent = {"seconds": budget.seconds, "spent": budget.spent}
+            checkpoint = dataclasses.replace(checkpoint, parts={**checkpoint.parts, "budget": spent})
         run = self.options.folder
         save_checkpoint(checkpoint, run / "checkpoints" / f"step-{self.trainer.step:08d}")
         self._saved = self.trainer.step
+        self._write_settings()  # those that a run changes itself
         best = best_checkpoint(run)
         prune_checkpoints(run, self.options.keep, spare=best and best.folder)
 
     def _out_of_time(self) -> bool:
         return self.options.minutes is not None and self.seconds >= self.options.minutes * 60
 
+    def _keep_time(self) -> None:
+        """Makes the run as long as its budget allows at the speed so far."""
+        budget, config = self.options.budget, self.trainer.config
+        kimg = budget.length(self.shown) if budget else None
+        if kimg is None:
+            return
+        self.trainer.lengthen(max(round_figure(kimg), self.shown / 1000))
+        self.bar.total = self.trainer.config.total_steps * config.batch_size
+
     def _write_settings(self) -> None:
         settings = {"config": self.trainer.config.to_dict(), "data": self.data}
-        file = self.options.folder / "settings.json"
+        file = self.options.folder / SETTINGS_FILE
         file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     def _progress(self) -> "tqdm[Any]":

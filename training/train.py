@@ -19,14 +19,17 @@ from models.contract import ModelSpec
 from training.augment import suited_to
 from training.balance.keeper import Balance
 from training.balance.probe import Probe, held_apart
-from training.checkpoint import load_checkpoint
+from training.budget import Budget, measure_speed, parse_duration, tell_duration
+from training.checkpoint import Checkpoint, load_checkpoint
 from training.cli import Parser, run_cli
 from training.config import PRESETS, ConfigError, TrainConfig
 from training.data import PictureSet, default_cache, load_pictures
 from training.doctor import brief
+from training.finish import finish
 from training.judge import Judge
 from training.loop import Trainer
 from training.losses import make_loss
+from training.report.page import REPORT_FILE
 from training.run import Run, RunOptions
 
 RECIPE = {
@@ -46,6 +49,9 @@ ADJUSTABLE = {"kimg", "lr_decay_from", "quality_kimg", "quality_samples"} | {
 """Settings that a resumed run may change: its length, what mends the balance between G and D, and how it is
 measured."""
 
+BUDGET_CHECKPOINTS = 5
+"""Checkpoints of a run with a budget, besides the best: it has no time for many."""
+
 SPEC_FIELDS = {field.name for field in dataclasses.fields(ModelSpec)}
 
 
@@ -61,6 +67,12 @@ def build_parser() -> Parser:
     parser.add_argument("--out", type=Path, help="new folder for the run; default runs/DATA-PRESET-001, …")
     parser.add_argument(
         "--resume", type=Path, metavar="RUN", help="go on with the newest checkpoint of a run"
+    )
+    parser.add_argument(
+        "--budget",
+        metavar="TIME",
+        help="a run that takes this long with all that belongs to it, as 25m, 1h30m or 90s: length, "
+        "averaging, augmentation and measurements follow, and it ends with model.onnx and its card",
     )
     parser.add_argument("--minutes", type=float, help="stop after this much training, if not done before")
     parser.add_argument(
@@ -81,10 +93,17 @@ def build_parser() -> Parser:
     return parser
 
 
+def preset_of(args: argparse.Namespace) -> str:
+    """Returns the preset: the one asked for, else ``spec``, or with a budget what suits the device."""
+    if args.preset or not args.budget:
+        return args.preset or "spec"
+    return "best" if choose_device(args.device).type == "cuda" else "light"
+
+
 def configure(args: argparse.Namespace) -> TrainConfig:
     """Returns the preset with the command line's changes."""
     changes = {name: getattr(args, name) for name in RECIPE if getattr(args, name) is not None}
-    return with_changes(PRESETS[args.preset or "spec"], changes)
+    return with_changes(PRESETS[preset_of(args)], changes)
 
 
 def with_changes(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
@@ -170,8 +189,8 @@ def check_folder(folder: Path, source: str) -> None:
 
 def begin(args: argparse.Namespace) -> Run:
     """Returns a new run, as the command line asks for it."""
-    config, source = configure(args), args.data or "avatars"
-    folder = args.out or new_run_folder(Path(source).resolve().stem, args.preset or "spec")
+    config, source, budget = configure(args), args.data or "avatars", open_budget(args)
+    folder = args.out or new_run_folder(Path(source).resolve().stem, preset_of(args))
     check_folder(folder, source)
     make_loss(config)  # an unknown name should not cost the time to load the data
     device = choose_device(args.device)
@@ -180,10 +199,15 @@ def begin(args: argparse.Namespace) -> Run:
         sys.stdout.writelines(f"advice: {advice}\n" for advice in brief(pictures.pixels))
     if config.augment_by_size:
         config = suited_to(config, len(pictures.pixels))
+    options = RunOptions(folder=folder, minutes=args.minutes)
+    if budget:
+        config = fit(budget, args, config, pictures, device)
+        options = dataclasses.replace(
+            options, budget=budget, sheets=budget.sheets, checkpoints=BUDGET_CHECKPOINTS
+        )
     seen, held_out = apart(pictures, config)
     trainer = Trainer(config, seen, device)
     balance = Balance(trainer, Probe.of(trainer, seen, held_out))
-    options = RunOptions(folder=folder, minutes=args.minutes)
     judge = open_judge(trainer, pictures, args.cache)
     return Run(trainer, describe(pictures, source, args.count), options, judge=judge, balance=balance)
 
@@ -210,7 +234,12 @@ def resume(args: argparse.Namespace) -> Run:
     trainer.restore(checkpoint)
     trainer.adopt(config)
     balance = Balance(trainer, Probe.of(trainer, seen, held_out), checkpoint.parts.get("balance"))
-    options = RunOptions(folder=args.resume, minutes=args.minutes, seconds=checkpoint.seconds)
+    options = RunOptions(
+        folder=args.resume,
+        minutes=args.minutes,
+        seconds=checkpoint.seconds,
+        budget=open_budget(args, checkpoint),
+    )
     judge = open_judge(trainer, pictures, args.cache)
     return Run(trainer, describe(pictures, source, count), options, judge=judge, balance=balance)
 
@@ -219,6 +248,36 @@ def apart(pictures: PictureSet, config: TrainConfig) -> tuple[NDArray[np.uint8],
     """Returns the pictures to learn from and, where the game is watched, a few that are kept from it."""
     pixels = pictures.pixels
     return (pixels, pixels[:0]) if config.balance == "off" else held_apart(pixels)
+
+
+def open_budget(args: argparse.Namespace, checkpoint: Checkpoint | None = None) -> Budget | None:
+    """Returns the time that was asked for, or what is left of a resumed run's.
+
+    Raises:
+        ConfigError: If the length is asked for too, or it is no time.
+    """
+    if args.budget:
+        if args.kimg or args.minutes:
+            raise ConfigError("--budget sets the length of the run: leave out --kimg and --minutes")
+        return Budget(parse_duration(args.budget), started=args.started)
+    kept = checkpoint.parts.get("budget") if checkpoint else None
+    return Budget(kept["seconds"], kept["spent"], args.started) if kept and not args.kimg else None
+
+
+def fit(
+    budget: Budget,
+    args: argparse.Namespace,
+    config: TrainConfig,
+    pictures: PictureSet,
+    device: torch.device,
+) -> TrainConfig:
+    """Returns the recipe for the time, after a look at how fast this machine is, and says what it chose."""
+    given = {name for name in RECIPE if getattr(args, name) is not None}
+    seconds = min(max(0.02 * budget.seconds, 2.0), 15.0)
+    speed = measure_speed(config, pictures.pixels, device, seconds)
+    config = budget.fit(config, speed, len(pictures.pixels), given)
+    sys.stdout.write(f"{budget.describe(config, speed)}\n")
+    return config
 
 
 def open_judge(trainer: Trainer, pictures: PictureSet, cache: Path) -> Judge | None:
@@ -256,19 +315,26 @@ def carry_out(run: Run) -> None:
     sys.stdout.write(f"training on {run.trainer.device}, writing to {folder}; Ctrl-C saves and stops\n")
     sys.stdout.flush()
     done = run.train()
+    run.report()
     sys.stdout.write(f"{'done' if done else 'stopped'} after {run.shown} pictures; saved in {folder}\n")
-    if done:
+    budget = run.options.budget
+    if done and budget and (model := finish(folder, str(run.data["name"]), run.judge)):
+        sys.stdout.write(f"{model} and its card were written; {tell_duration(budget.spent)} in all\n")
+        sys.stdout.write(f"serve it: SEEDLING_MODEL={model} make serve\n")
+    elif done:
         sys.stdout.write(f"next: python -m export.to_onnx {folder} {folder / 'model.onnx'}\n")
     else:
         sys.stdout.write(f"go on with: python -m training.train --resume {folder}\n")
+    sys.stdout.write(f"look at it: {folder / REPORT_FILE}\n")
 
 
 def main() -> None:
     """Runs the command line."""
     args = build_parser().parse_args()
+    args.started = time.monotonic()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run = resume(args) if args.resume else begin(args)
-    if run.trainer.device.type == "cpu" and not (args.resume or args.preset):
+    if run.trainer.device.type == "cpu" and not (args.resume or args.preset or args.budget):
         sys.stdout.write("no GPU: the preset spec takes days here; --preset light is made for that\n")
     try:
         dry_run(run.trainer) if args.dry_run else carry_out(run)

@@ -1,0 +1,189 @@
+"""A run that fits a time: what follows from it, and that it ends with a model, its card and its report."""
+
+import dataclasses
+import re
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TOY_CONFIG, TOY_DATA
+from PIL import Image
+
+from export.files import read
+from training.best import choose_checkpoint
+from training.budget import Budget, Speed, measure_speed, parse_duration, tell_duration
+from training.checkpoint import load_checkpoint
+from training.config import ConfigError, TrainConfig
+from training.finish import finish
+from training.judge import Judge
+from training.loop import Trainer
+from training.run import Run, RunOptions
+from training.train import begin, build_parser, carry_out, open_budget
+
+CPU = torch.device("cpu")
+
+FAST = Speed(trained=10_000, judged=3_000, finalised=0.2)
+SLOW = Speed(trained=30, judged=25, finalised=8.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "told"),
+    [
+        ("25m", 1500, "25 min"),
+        ("1h30m", 5400, "1 h 30 min"),
+        ("90s", 90, "90 s"),
+        ("150S", 150, "2 min 30 s"),
+        ("2h", 7200, "2 h"),
+    ],
+)
+def test_times_are_read_and_told(text: str, seconds: float, told: str) -> None:
+    assert parse_duration(text) == seconds
+    assert tell_duration(seconds) == told
+
+
+@pytest.mark.parametrize("text", ["", "25", "m", "0s", "1.5h", "30m1h", "-5m"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="as 25m, 1h30m or 90s, got"):
+        parse_duration(text)
+
+
+def test_the_length_follows_from_time_and_speed() -> None:
+    budget = Budget(1500)
+    config = budget.fit(TrainConfig(), FAST, 4_000, set())
+    assert 0.85 * 15_000 < config.kimg < 15_000 * (1 - budget.reserve / 1500)
+    assert config.ema_half_life_kimg == 20
+    assert config.quality_samples == 2000
+    assert 4 <= config.kimg / config.quality_kimg <= 26
+    assert (config.lr_decay_from, config.translate) == (0.6, 0.125)
+    longer = Budget(3000).fit(TrainConfig(), FAST, 4_000, set())
+    assert longer.kimg > 1.9 * config.kimg
+
+
+def test_a_slow_machine_measures_fewer_pictures() -> None:
+    config = Budget(3600).fit(TrainConfig(), SLOW, 4_000, set())
+    assert config.quality_samples == 500
+    assert config.kimg < 3.6 * 30
+    assert config.ema_half_life_kimg == pytest.approx(0.02 * config.kimg, rel=0.01)
+
+
+def test_where_there_is_no_time_to_measure_none_is_promised() -> None:
+    budget = Budget(180)
+    config = budget.fit(TrainConfig(), dataclasses.replace(SLOW, finalised=1.0), 4_000, set())
+    assert config.quality_kimg == 0
+    assert "no time to measure quality" in budget.describe(config, SLOW)
+
+
+def test_pictures_that_are_hardly_seen_twice_need_no_augmentation() -> None:
+    recipe = dataclasses.replace(TrainConfig(), translate=0.0625)
+    assert Budget(1500).fit(recipe, SLOW, 20_000, set()).translate == 0
+    assert Budget(1500).fit(recipe, FAST, 20_000, set()).translate > 0
+
+
+def test_what_was_asked_for_stays() -> None:
+    recipe = dataclasses.replace(TrainConfig(), translate=0.03, ema_half_life_kimg=3.0, quality_kimg=0.0)
+    config = Budget(1500).fit(recipe, FAST, 4_000, {"translate", "ema_half_life_kimg", "quality_kimg"})
+    assert (config.translate, config.ema_half_life_kimg, config.quality_kimg) == (0.03, 3.0, 0.0)
+
+
+def test_too_little_time_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"of 30 s only .* would be left for training"):
+        Budget(30).fit(TrainConfig(), FAST, 4_000, set())
+
+
+def test_the_length_is_set_anew_by_the_speed_so_far() -> None:
+    budget = Budget(1000, started=time.monotonic() - 100)
+    assert budget.length(0) is None  # nothing known yet
+    budget._first = (time.monotonic() - 100, 0)
+    budget._next_look = 0.0
+    kimg = budget.length(20_000)  # 200 pictures/s, 900 s less the reserve to go
+    assert kimg == pytest.approx(20 + 0.2 * (900 - budget.reserve), rel=0.01)
+    assert budget.length(20_200) is None  # not at every step
+    assert Budget(10, started=time.monotonic() - 10).length(5_000) == 5  # the time is over
+
+
+def test_the_parts_of_a_run_share_its_time() -> None:
+    budget = Budget(100, spent=60)
+    assert 60 <= budget.spent < 70
+    assert budget.training_left < 40
+
+
+def test_a_length_beside_a_time_is_refused() -> None:
+    args = build_parser().parse_args(["--budget", "25m", "--kimg", "5"])
+    with pytest.raises(ConfigError, match="leave out --kimg"):
+        open_budget(args)
+
+
+def test_a_machine_is_measured_by_what_a_run_does(toy_pixels: np.ndarray) -> None:
+    speed = measure_speed(TOY_CONFIG, toy_pixels, CPU, 0.2)
+    assert min(speed.trained, speed.judged, speed.finalised) > 0
+
+
+def test_the_command_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (20, 24, 24, 3), np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+    toy = [f"--{n.replace('_', '-')}={v}" for n, v in dataclasses.asdict(TOY_CONFIG.spec).items()]
+    words = [
+        "--budget=30m",
+        "--dry-run",
+        "--data",
+        str(folder),
+        "--no-check",
+        "--device=cpu",
+        "--batch-size=4",
+    ]
+    args = build_parser().parse_args([*words, *(flag for flag in toy if "channels" not in flag)])
+    args.started = time.monotonic()
+    run = begin(args)
+    said = capsys.readouterr().out
+    assert re.search(
+        r"^30 min: about \S+ kimg at \S+ pictures/s, EMA half-life \S+ kimg, quality ev", said, re.MULTILINE
+    )
+    assert run.options.budget is not None
+    assert run.trainer.config.kimg > 1
+    assert f"about {run.trainer.config.kimg:g} kimg" in said
+
+
+@pytest.fixture(scope="module")
+def finished(toy_pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of some seconds, planned to be far longer than its time."""
+    root = tmp_path_factory.mktemp("budget")
+    config = dataclasses.replace(TOY_CONFIG, kimg=50, quality_kimg=0.4, quality_samples=20)
+    trainer = Trainer(config, toy_pixels, CPU)
+    budget = Budget(12)
+    budget.reserve = 0.0
+    options = RunOptions(folder=root / "run", budget=budget)
+    carry_out(Run(trainer, TOY_DATA, options, judge=Judge(toy_pixels, 20, CPU, root / "cache")))
+    return root / "run"
+
+
+def test_a_run_ends_when_its_time_does(finished: Path) -> None:
+    checkpoint = load_checkpoint(finished)
+    assert checkpoint.parts["budget"]["seconds"] == 12
+    assert checkpoint.step == checkpoint.config.total_steps
+    assert checkpoint.config.kimg < 50
+
+
+def test_it_ends_with_a_model_its_card_and_its_report(finished: Path) -> None:
+    name = "fd_efficientnet_lite0_20_of_32"
+    _, card = read(finished / "model.onnx")
+    assert card.metrics[name] == load_checkpoint(choose_checkpoint(finished).folder).metrics[name]
+    text = (finished / "README.md").read_text()
+    value, low, high = re.findall(rf"\| `{name}` \| (\S+) \| (\S+) to (\S+) \|", text)[0]
+    assert float(low) < float(value) < float(high)
+    assert float(value) == pytest.approx(card.metrics[name], rel=1e-3)
+    assert "32 pictures: noise" in text
+    with Image.open(finished / "sheet.png") as sheet:
+        assert sheet.size == (128, 128)
+    assert "Finished" in (finished / "report.html").read_text()
+
+
+def test_an_export_that_fails_says_what_to_do(toy_run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (toy_run / "model.onnx").mkdir()
+    assert finish(toy_run, "toy", None) is None
+    assert "the export failed: error: cannot write" in caplog.text
+    assert f"by hand: {sys.executable} -m export.to_onnx" in caplog.text

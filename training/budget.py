@@ -1,0 +1,244 @@
+"""A run that fits a time: from the speed of its first seconds follow its length and what depends on it."""
+
+import dataclasses
+import re
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.augment import suited_to
+from training.config import ConfigError, TrainConfig
+from training.features import FeatureExtractor
+from training.judge import REAL_PER_SAMPLE
+from training.loop import Trainer
+from training.measure import BATCH, extract, picture_batches
+
+SAMPLES = (2000, 1000, 500, 250, 100)
+"""Numbers of pictures for a measurement of quality, of which the budget allows one."""
+
+MEASURING = 0.05
+"""Largest share of the time that goes to measurements, but for few of them."""
+
+SHOWING = 0.03
+"""Share of the time that sheets may take, but for those of measurements."""
+
+MOST_SHEETS = 40
+"""Sheets in a run, at most."""
+
+MEASUREMENTS = (4, 25)
+"""Fewest and most measurements in a run."""
+
+SAVE_SECONDS = 3.0
+"""Allowed for a checkpoint, a sheet and a report."""
+
+EXPORT_SECONDS = 25.0
+"""Allowed for the export, a process of its own, for the card and the report."""
+
+LOOKS = 20
+"""Times at which the length is set anew by the speed so far."""
+
+FRESH = 3
+"""Times that a picture may be seen before it is worth to change what D sees."""
+
+AUGMENTATION = {"translate", "colour", "cutout"}
+
+_DURATION = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+)s)?")
+
+
+def parse_duration(text: str) -> float:
+    """Returns the seconds of a duration as ``25m``, ``1h30m`` or ``90s``.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    found = _DURATION.fullmatch(text.strip().lower())
+    seconds = found and sum(int(found[unit] or 0) * size for unit, size in (("h", 3600), ("m", 60), ("s", 1)))
+    if not seconds:
+        raise ConfigError(f"a budget is a time as 25m, 1h30m or 90s, got {text!r}")
+    return float(seconds)
+
+
+def tell_duration(seconds: float) -> str:
+    """Returns a duration for people: ``90 s``, ``2 min 30 s``, ``25 min``, ``1 h 30 min``."""
+    if seconds < 600:
+        minutes, rest = divmod(round(seconds), 60)
+        parts = [(minutes, "min"), (rest, "s")] if seconds >= 100 else [(round(seconds), "s")]
+    else:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        parts = [(hours, "h"), (minutes, "min")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """What a machine was measured to do, in pictures a second."""
+
+    trained: float
+    """Real pictures shown in steps."""
+    judged: float
+    """Pictures whose features are extracted."""
+    finalised: float = 0.0
+    """Seconds for a generator to show: its BatchNorm statistics are computed anew."""
+
+    def measurement(self, samples: int) -> float:
+        """Returns the seconds of one measurement of quality, with its checkpoint and its report."""
+        return self.finalised + samples / self.judged + SAVE_SECONDS
+
+
+def measure_speed(
+    config: TrainConfig, pixels: NDArray[np.uint8], device: torch.device, seconds: float
+) -> Speed:
+    """Takes steps of a game that is thrown away, and judges some pictures.
+
+    Args:
+        config: The recipe.
+        pixels: (N, H, W, 3) uint8.
+        device: Where to compute.
+        seconds: How long to take steps; the first half of it is to warm up.
+    """
+    trainer = Trainer(config, pixels, device)
+    _take_steps(trainer, seconds / 2)
+    trained = _take_steps(trainer, seconds / 2) * config.batch_size
+    started = time.perf_counter()
+    trainer.sample(torch.zeros(1, config.spec.z_dim))
+    finalised = time.perf_counter() - started
+    extractor = FeatureExtractor().to(device)
+    sample = pixels[:BATCH]
+    for _ in range(2):  # the second time warm
+        started = time.perf_counter()
+        extract(picture_batches(sample), extractor, device).sum().item()
+        judged = len(sample) / (time.perf_counter() - started)
+    return Speed(trained=trained, judged=judged, finalised=finalised)
+
+
+def _take_steps(trainer: Trainer, seconds: float) -> float:
+    """Returns steps a second, of at least one step."""
+    started, steps = time.perf_counter(), 0
+    while not steps or time.perf_counter() - started < seconds:
+        stats = trainer.train_step()
+        steps += 1
+        if steps % 10 == 1:
+            stats.as_floats()  # else a GPU's queue of work would be taken for work done
+    stats.as_floats()
+    return steps / (time.perf_counter() - started)
+
+
+class Budget:
+    """The time that a run may take from the first word of its command to its report.
+
+    Args:
+        seconds: All of it.
+        spent: What earlier parts of a resumed run have used.
+        started: When this part began, on the clock ``time.monotonic``.
+    """
+
+    def __init__(self, seconds: float, spent: float = 0.0, started: float | None = None) -> None:
+        self.seconds = seconds
+        self.reserve = EXPORT_SECONDS
+        self.sheets = MOST_SHEETS
+        self._before = spent
+        self._started = time.monotonic() if started is None else started
+        self._first: tuple[float, int] | None = None
+        self._next_look = 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds used, earlier parts included."""
+        return self._before + time.monotonic() - self._started
+
+    @property
+    def training_left(self) -> float:
+        """Seconds until training must end, so that what comes after it ends in time."""
+        return self.seconds - self.spent - self.reserve
+
+    def fit(self, config: TrainConfig, speed: Speed, pictures: int, given: set[str]) -> TrainConfig:
+        """Returns the recipe for the time that is left.
+
+        Args:
+            config: The recipe to begin with.
+            speed: Of this machine.
+            pictures: Number of training pictures.
+            given: Names of settings that were asked for and stay as they are.
+
+        Raises:
+            ConfigError: If the time is too short to train at all.
+        """
+        samples = self._samples(speed) if "quality_samples" not in given else config.quality_samples
+        measured = samples > 0 and not ("quality_kimg" in given and not config.quality_kimg)
+        cost = speed.measurement(samples) if measured else 0.0
+        self.reserve = EXPORT_SECONDS + speed.finalised + SAVE_SECONDS + 2 * cost
+        real = min(REAL_PER_SAMPLE * samples, pictures) / speed.judged if measured else 0.0
+        training = self.training_left - real
+        if training < 0.2 * self.seconds:
+            raise ConfigError(
+                f"of {tell_duration(self.seconds)} only {max(training, 0):.0f} s would be left for training, "
+                "beside loading, measuring and exporting: give more"
+            )
+        fewest, most = MEASUREMENTS
+        count = min(max(int(MEASURING * training / cost), fewest), most) if measured else 0
+        self.sheets = min(max(count, int(SHOWING * training / (speed.finalised + 1)), 4), MOST_SHEETS)
+        kimg = speed.trained * (training - count * cost - self.sheets * speed.finalised) / 1000
+        derived = {
+            "kimg": round_figure(kimg),
+            "ema_half_life_kimg": round_figure(min(0.02 * kimg, 20)),
+            "lr_decay_from": 0.6,
+            "quality_kimg": round_figure(kimg / count) if count else 0.0,
+            "quality_samples": samples or config.quality_samples,
+        }
+        if kimg * 1000 < FRESH * pictures:
+            derived |= {"translate": 0.0, "colour": 0.0, "cutout": 0.0}
+        elif not given & AUGMENTATION:
+            config = suited_to(config, pictures)
+        changes: dict[str, Any] = {name: value for name, value in derived.items() if name not in given}
+        return dataclasses.replace(config, **changes)
+
+    def _samples(self, speed: Speed) -> int:
+        """Returns the pictures for a measurement: as many as a hundredth of the time is enough for."""
+        for samples in SAMPLES:
+            if samples / speed.judged <= 0.01 * self.seconds:
+                return samples
+        fewest = SAMPLES[-1]
+        whole = REAL_PER_SAMPLE * fewest / speed.judged + MEASUREMENTS[0] * speed.measurement(fewest)
+        return fewest if whole < 0.25 * self.seconds else 0
+
+    def describe(self, config: TrainConfig, speed: Speed) -> str:
+        """Returns what was chosen, in a sentence."""
+        quality = (
+            f"quality every {config.quality_kimg:g} kimg (of {config.quality_samples} pictures)"
+            if config.quality_kimg
+            else "no time to measure quality"
+        )
+        return (
+            f"{tell_duration(self.seconds)}: about {config.kimg:g} kimg at {speed.trained:.3g} pictures/s, "
+            f"EMA half-life {config.ema_half_life_kimg:g} kimg, {quality}, "
+            f"shifts up to {config.translate:.1%}, rates falling from {config.lr_decay_from:.0%} of the way; "
+            f"{self.reserve:.0f} s are kept for the end"
+        )
+
+    def length(self, shown: int) -> float | None:
+        """Returns the length for which the time is enough at the speed so far, in kimg, when it is due.
+
+        Args:
+            shown: Real pictures shown.
+        """
+        now, left = time.monotonic(), self.training_left
+        if left <= 0:
+            return shown / 1000
+        if self._first is None:
+            self._first = (now, shown)
+        if now < self._next_look:
+            return None
+        self._next_look = now + left / LOOKS
+        began, before = self._first
+        if shown == before:
+            return None
+        rate = (shown - before) / (now - began)
+        return (shown + rate * left) / 1000
+
+
+def round_figure(value: float) -> float:
+    """Returns a number with three digits that count: 412.3 → 412."""
+    return float(f"{value:.3g}")
