@@ -233,7 +233,7 @@ class Budget:
             return None
         self._next_look = now + left / LOOKS
         began, before = self._first
-        if shown == before:
+        if shown <= before:  # gone back, or not gone on
             return None
         rate = (shown - before) / (now - began)
         return (shown + rate * left) / 1000

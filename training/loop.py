@@ -100,7 +100,6 @@ class Trainer:
         self.device = device
         self.world = world or World()
         self.memory_format = LAYOUT_FORMATS[config.layout]
-        self._final: tuple[int, Generator] | None = None
         self.lr_scale_d = 1.0
         """Factor on D's learning rate besides the settings: what the balance asks for at the moment."""
         self.feed = make_feed(pixels, config.batch_size, config.seed, device, self.world)
@@ -114,6 +113,7 @@ class Trainer:
         config = self.config
         torch.manual_seed(config.seed + config.stream * _STREAM_STRIDE)
         self.step = 0
+        self._final: tuple[int, Generator] | None = None
         self.g = self._place(Generator(config.spec))
         d = Discriminator(config.spec, config.d_norm, init=config.d_init, gain=config.d_gain)
         self.d = self._place(d)

@@ -98,6 +98,11 @@ def ticks(low: float, high: float) -> list[float]:
     return [float(f"{k * step:.12g}") for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def from_zero(series: Sequence[tuple[str, Points]]) -> tuple[float, float]:
+    """Returns bounds for shares and ratios: from 0 to 1, or to the largest value."""
+    return 0.0, max([1.0, *(y for _, points in series for _, y in points if math.isfinite(y))]) * 1.05
+
+
 def thin(points: Points) -> Points:
     """Returns at most ``MOST`` points, each the mean of its neighbours."""
     size = math.ceil(len(points) / MOST)

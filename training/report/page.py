@@ -13,7 +13,7 @@ from training.budget import tell_duration
 from training.config import ConfigError, TrainConfig
 from training.losses import make_loss
 from training.report.again import again
-from training.report.charts import Chart, draw
+from training.report.charts import Chart, draw, from_zero
 from training.report.looks import FRAMES, Looks, frame, spread
 from training.report.story import Points, Story, full_name
 from training.report.verdict import verdict
@@ -97,7 +97,7 @@ def facts(story: Story) -> list[tuple[str, str]]:
         if figure in {"fd", "recall", "diversity", "novelty"} and best and (name := full_name(best, figure))
     ]
     found.append(("Training pictures", f"{story.data.get('pictures', 0):,}"))
-    found.append(("Pictures shown", f"{story.kimg:,.4g} k"))
+    found.append(("Pictures shown", f"{story.kimg * 1000:,.0f}"))
     if last and last.seconds:
         found.append(("Time in steps", tell_duration(last.seconds)))
         found.append(("Pictures a second", f"{last.shown / last.seconds:,.3g}"))
@@ -139,11 +139,18 @@ def _quality(story: Story) -> list[Chart]:
     def lines(*names: str) -> list[tuple[str, Points]]:
         return [(FIGURES[name], story.figure(name)) for name in names]
 
+    dense, varied = lines("density", "coverage"), lines("diversity", "novelty")
     charts = [
         draw("Fréchet distance", "lower is better", lines("fd"), end, marks=marks),
-        draw("Precision and recall", "plausible, and of all kinds", lines("precision", "recall"), end),
-        draw("Density and coverage", "the same, less easily misled", lines("density", "coverage"), end),
-        draw("Diversity and novelty", "about 1", lines("diversity", "novelty"), end),
+        draw(
+            "Precision and recall",
+            "plausible, and of all kinds",
+            lines("precision", "recall"),
+            end,
+            bounds=(0, 1),
+        ),
+        draw("Density and coverage", "the same, less easily misled", dense, end, bounds=from_zero(dense)),
+        draw("Diversity and novelty", "about 1 is good", varied, end, bounds=from_zero(varied)),
     ]
     return [chart for chart in charts if chart]
 
@@ -166,7 +173,7 @@ def _frames(story: Story) -> list[tuple[str, str]]:
     """Returns the sheets over time: addresses and captions."""
     sheets = story.sheets
     return [
-        (frame(story.folder / sheets[k].file), f"after {sheets[k].shown / 1000:,.4g} thousand pictures")
+        (frame(story.folder / sheets[k].file), f"after {sheets[k].shown:,} pictures")
         for k in spread(len(sheets), FRAMES)
     ]
 

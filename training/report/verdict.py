@@ -14,13 +14,13 @@ def verdict(story: Story) -> list[str]:
         return ["Nothing was noted yet."]
     state = "Finished" if story.finished else "Unfinished"
     spent = f" in {tell_duration(last.seconds)} of training" if last.seconds else ""
-    first = f"{state}: {story.kimg:,.4g} thousand pictures shown{spent}"
+    first = f"{state}: {last.shown:,} pictures shown{spent}"
     if best is None:
         return [f"{first}. Quality was not measured, so the sheets have to tell."]
     name = full_name(best, "fd")
     value = best.values[name] if name else 0.0
     first += (
-        f"; the best generator, at {best.shown / 1000:,.4g}, is at a Fréchet distance of {value:.4g} "
+        f"; the best generator, after {best.shown:,}, is at a Fréchet distance of {value:.4g} "
         "from your pictures (lower is better)."
     )
     return [first, *_course(story), *_character(story)]
