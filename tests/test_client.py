@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import inspect
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import httpx
 import numpy as np
@@ -19,7 +20,10 @@ from conftest import StartService
 from live import make_model
 
 import seedling
+from app import parameters
 from models.contract import latent, resolve_seed
+from seedling import vocabulary
+from seedling.cli.pictures import generate, interpolate
 from seedling.patience import retry_after_s
 
 NAME = "Zoë 🌱/?#%"
@@ -411,6 +415,29 @@ def test_a_date_to_ask_again_is_read() -> None:
     found = retry_after_s(httpx.Response(503, headers={"Retry-After": format_datetime(when, usegmt=True)}))
     assert found is not None
     assert 3590 < found <= 3600
+
+
+# --- One vocabulary -------------------------------------------------------------------------------
+
+
+def test_the_vocabulary_is_the_api_s() -> None:
+    def names(options: type) -> set[str]:
+        return {name.rstrip("_") for name in get_type_hints(options)}
+
+    assert names(vocabulary.PictureOptions) == {*parameters.PictureQuery.names().values(), "format"}
+    assert names(vocabulary.PathOptions) | {"from", "to"} == set(parameters.PathQuery.names().values())
+    for name in ("Method", "Easing", "Shape", "Still", "Motion"):
+        assert getattr(vocabulary, name) == getattr(parameters, name)
+    assert vocabulary.REPEATABLE == parameters.REPEATABLE
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [(generate, vocabulary.PictureOptions), (interpolate, vocabulary.PathOptions)],
+)
+def test_the_command_takes_all_of_it(command: Callable[..., None], options: type) -> None:
+    taken = {name.rstrip("_") for name in inspect.signature(command).parameters}
+    assert {name.rstrip("_") for name in get_type_hints(options)} <= taken
 
 
 # --- What it needs --------------------------------------------------------------------------------

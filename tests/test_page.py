@@ -167,6 +167,27 @@ def test_what_is_kept_survives_a_reload_and_travels_in_the_address(visit: Visit)
     expect(other.locator("#kept").get_by_role("button")).to_have_accessible_name("3")
 
 
+def test_a_telephone_is_enough(visit: Visit) -> None:
+    page = visit("#wall", is_mobile=True, has_touch=True, viewport={"width": 390, "height": 844})
+    page.get_by_role("button", name="3", exact=True).tap()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Next picture").tap()
+    expect(dialog.get_by_role("heading")).to_have_text("4")
+    dialog.get_by_role("button", name="Keep").tap()
+    dialog.get_by_role("button", name="Between").tap()
+    stage = page.locator("#stage")
+    expect(stage).to_be_visible()
+    box = stage.bounding_box()
+    assert box is not None
+    finger = page.context.new_cdp_session(page)
+    y = box["y"] + 50
+    for kind, x in (("touchStart", box["width"] / 2), ("touchMove", box["width"] * 0.75), ("touchEnd", None)):
+        points = [] if x is None else [{"x": box["x"] + x, "y": y}]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    expect(page.locator("#between-caption code")).to_have_text(re.compile(r"images/4\.png\?to=.*&t=0\.[5-9]"))
+    expect(page.locator("#kept").get_by_role("button")).to_have_count(1)
+
+
 def test_the_wall_is_walked_by_keyboard(visit: Visit) -> None:
     page = visit()
     page.get_by_role("button", name="0", exact=True).focus()
