@@ -67,6 +67,7 @@ class AccessLog:
                 "bytes": exchange.sent,
                 "gone": not exchange.complete or exchange.status == WENT_AWAY,
                 "client": client[0] if client else "",
+                "caller": exchange.caller,
                 "request_id": exchange.request_id,
                 "trace_id": exchange.trace_id,
             }

@@ -23,6 +23,8 @@ class Exchange:
     request_id: str
     trace_id: str
     """32 hexadecimal digits; empty if it is part of no trace."""
+    caller: str = ""
+    """Whose key or signature it has, by name; empty if it has none."""
     status: int = 0
     """HTTP status; 0 until there is one."""
     sent: int = 0

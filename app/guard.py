@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import signing
+from app.exchange import current
 from app.keyring import Caller, Keyring
 from app.problems import respond
 
@@ -79,6 +80,8 @@ class Guard:
                 problem = respond(scope["path"], denied.status, str(denied), denied.headers)
                 await problem(scope, receive, send)
                 return
+            if (exchange := current.get()) is not None:
+                exchange.caller = caller.name
             # What follows knows nothing of signatures: neither the cache, nor parameters, nor logs.
             scope["query_string"] = signing.unsigned(query)
         account = None

@@ -51,7 +51,7 @@ SCHEMES = {
     "signature": {
         "type": "apiKey",
         "in": "query",
-        "name": "signature",
+        "name": "sig",
         "description": "Of a GET, behind `key` and `expires`: HMAC-SHA256 of the address before it.",
     },
 }

@@ -1,8 +1,8 @@
 """Signed addresses: what an ``<img>`` tag may show for a while, without a key in it.
 
-The last three parameters of the query are ``key``, a name; ``expires``, in seconds since 1970; and
-``signature``: the HMAC-SHA256 (RFC 2104) of all that stands before ``&signature=``, from the first ``/`` on,
-in base64url without padding.
+The last three parameters of the query are ``key``, a name; ``expires``, in seconds since 1970; and ``sig``:
+the HMAC-SHA256 (RFC 2104) of all that stands before ``&sig=``, from the first ``/`` on, in base64url without
+padding. OpenTelemetry's conventions leave a parameter of that name out of traces.
 """
 
 import base64
@@ -16,7 +16,7 @@ from models.contract import SeedlingError
 
 _SIGNED = re.compile(
     rb"(?P<told>(?:(?P<query>[^\n]*)&)?key=(?P<name>[a-z0-9-]{1,64})&expires=(?P<until>[0-9]{1,12}))"
-    rb"&signature=(?P<signature>[A-Za-z0-9_-]{43})"
+    rb"&sig=(?P<signature>[A-Za-z0-9_-]{43})"
 )
 
 

@@ -21,4 +21,4 @@ def sign(address: str, name: str, secret: str, *, days: int = 7) -> str:
     until = (int(time.time()) // DAY_S + 1 + days) * DAY_S
     told = f"{address}{'&' if '?' in address else '?'}key={name}&expires={until}"
     digest = hmac.digest(secret.encode(), told.encode(), "sha256")
-    return f"{told}&signature={base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+    return f"{told}&sig={base64.urlsafe_b64encode(digest).decode().rstrip('=')}"

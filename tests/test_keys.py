@@ -51,7 +51,7 @@ class Guarded:
         """Signs an address, as the page for operators says it."""
         told = f"{address}{'&' if '?' in address else '?'}key={name}&expires={int(time.time() + seconds)}"
         digest = hmac.new((secret or self.secret).encode(), told.encode(), hashlib.sha256).digest()
-        return f"{told}&signature={base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+        return f"{told}&sig={base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def guarded(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     file = folder / "keys"
     web, ops = make_key(file, "new", "web"), make_key(file, "new", "ops", "--admin")
     secret = make_key(file, "sign", "web")
-    with living(folder, model=folder / "models", keys=file, watch=False) as live:
+    with living(folder, model=folder / "models", keys=file, watch=False, access_log=True) as live:
         yield Guarded(live, file, web, ops, secret)
 
 
@@ -195,7 +195,7 @@ def test_a_signature_is_of_one_address_one_name_and_one_time(guarded: Guarded) -
     for address in wrong:
         assert guarded.get(address).status_code == 403, address
     assert "was good until 20" in guarded.get(wrong[-1]).json()["detail"]
-    for address in (signed + "&size=32", signed[:-1], signed.replace("&signature", "&size=1&signature")):
+    for address in (signed + "&size=32", signed[:-1], signed.replace("&sig", "&size=1&sig")):
         assert guarded.get(address).status_code == 401, address
 
 
@@ -274,14 +274,18 @@ def test_no_log_holds_a_secret(guarded: Guarded) -> None:
         signed,
         guarded.sign("/images/%FF.png"),
         signed.replace("alice", "bob"),
-        f"/{guarded.web}?",
     ):
         guarded.get(address, **{"X-Trace": "1"})
         guarded.get(address, guarded.web + "x")
         guarded.live.client.post(address, headers={"X-API-Key": guarded.ops}, content=b"{")
     _send(guarded.live.client, f"GET {signed} HTTP/9\r\nX-API-Key: {guarded.web}\r\n\r\n")
+    guarded.live.client.post("/generate", headers={"X-API-Key": guarded.ops}, content=b"{")
     signature = signed.rpartition("=")[2]
-    log = guarded.live.log
+    said = guarded.live.log_file.with_name("out")  # the access log
+    eventually(lambda: "path=/generate" in said.read_text(encoding="utf-8"))
+    assert f"path={IMAGE} status=200" in said.read_text(encoding="utf-8")
+    assert "caller=web" in said.read_text(encoding="utf-8")
+    log = guarded.live.log + said.read_text(encoding="utf-8")
     assert [secret for secret in [*guarded.secrets, signature] if secret in log] == []
     assert "SEEDLING_KEYS=" in log
 
