@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanContext
 
 from app.drain import DrainRate
 from app.fair_queue import FairQueue, Waiting
+from app.layout import probe
 from app.model import Model
 from app.png import Effort, png
 from app.runners import Pictures, Runner
@@ -38,6 +39,9 @@ GRACE_S = 5.0
 """How long the threads may take over their last batches when the engine stops, in seconds."""
 
 STOPPING = "the service is stopping"
+
+RETRY_S = 5.0
+"""How often it is tried to open a session anew that no longer works, in seconds."""
 
 Source = int | bytes
 """What a picture is grown from: a seed, 0…2^64-1, or a latent as the bytes of its float32 numbers."""
@@ -62,6 +66,12 @@ class OverloadError(SeedlingError):
 
 class EngineStoppedError(SeedlingError):
     """The engine stopped before the picture was grown."""
+
+
+class EngineFaultError(EngineStoppedError):
+    """The session no longer grows what it grew at start; it is being opened anew."""
+
+    retry_after_s = RETRY_S
 
 
 @dataclass(eq=False, slots=True)
@@ -155,6 +165,10 @@ class Engine:
         self._packers = ThreadPoolExecutor(workers, "pack")
         self._loop: asyncio.AbstractEventLoop
         self._over = False
+        self.fault = ""
+        """Why no picture can be grown, where that is so; the engine does not mend itself."""
+        self.on_fault: Callable[[], None] = lambda: None
+        """What is called when it is so."""
         self.arriving = 0
         """Pictures that were let in at the door and have not been asked for here yet."""
         self.leases = 0
@@ -177,11 +191,14 @@ class Engine:
     def give_up(self) -> None:
         """Fails what waits, and refuses what comes from now on."""
         self._over = True
+        self._fail_waiting(EngineStoppedError(STOPPING))
+        self._queue.close()
+
+    def _fail_waiting(self, error: Exception) -> None:
         for job in list(self._jobs.values()):
             if self._queue.drop(job):
                 self.tally.dropped += 1
-                self._settle(job, EngineStoppedError(STOPPING))
-        self._queue.close()
+                self._settle(job, error)
 
     async def stop(self) -> None:
         """Ends the threads once the batches that they are at are done; what waits fails."""
@@ -246,10 +263,12 @@ class Engine:
 
         Raises:
             OverloadError: If there is no room for them, or no time.
-            EngineStoppedError: If the service is about to end.
+            EngineStoppedError: If the service is about to end, or the session is broken.
         """
         if self._over:
             raise EngineStoppedError(STOPPING)
+        if self.fault:
+            raise EngineFaultError(self.fault)
         load = self._queue.waiting + self._queue.taken + coming
         if load + count > self.max_queue:
             message = (
@@ -371,11 +390,38 @@ class Engine:
         try:
             return list(runner.run(np.stack([self._latent(job.source) for job in jobs])))
         except Exception as error:  # whatever a library raises belongs to the request, not to the thread
+            if self.fault or not self._is_sound(runner):
+                self._report(error)
+                return [EngineFaultError(self.fault)] * len(jobs)
             if len(jobs) == 1:
                 log.exception("picture %s could not be grown", _name(jobs[0].source))
                 return [error]
         half = len(jobs) // 2
         return self._grow(runner, jobs[:half]) + self._grow(runner, jobs[half:])
+
+    def _is_sound(self, runner: Runner) -> bool:
+        """Tells whether a runner that failed still grows what it grew at start: if so it is not to blame."""
+        try:
+            grown = runner.run(probe(1, self.model.card.spec.z_dim))
+        except Exception:  # noqa: BLE001 - as in _grow
+            return False
+        return np.array_equal(grown[0], self.model.probe[0])
+
+    def _report(self, error: Exception) -> None:
+        """Says, once, that the session is broken."""
+        if not self.fault:
+            name = self.model.card.name
+            self.fault = f"the model {name!r} cannot grow pictures now; its session is being opened anew"
+            log.error(
+                "model %s on %s: its session no longer grows what it grew at start, not ready: %s",
+                *(name, self.model.provider, error),
+            )
+            self._loop.call_soon_threadsafe(self._break)
+
+    def _break(self) -> None:
+        """Fails what waits, and calls for help."""
+        self._fail_waiting(EngineFaultError(self.fault))
+        self.on_fault()
 
     def _latent(self, source: Source) -> NDArray[np.float32]:
         if isinstance(source, bytes):

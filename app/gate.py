@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from app.browsers import HEADERS
 from app.conditional import kept_at
 from app.connection import Connection, on_the_wire
-from app.engine import OverloadError
+from app.engine import EngineStoppedError, OverloadError
 from app.exchange import Exchange, current, identify
 from app.guard import DeniedError, find_caller
 from app.observer import NO_ROUTE
@@ -132,6 +132,8 @@ class GateProtocol(Connection):
         timeout_s = self.settings.timeout_s(int(asked) if _MILLISECONDS.fullmatch(asked) else None)
         try:
             engine.check(1, timeout_s, coming=engine.arriving)
+        except EngineStoppedError:
+            return None  # its route says so
         except OverloadError as error:
             if b"if-none-match" in headers or kept_at(engine, self._address()) in cache:
                 return None

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from app.dialects.errors import translate
 from app.disconnect import ClientGoneError
-from app.engine import EngineStoppedError, OverloadError
+from app.engine import EngineFaultError, EngineStoppedError, OverloadError
 from app.exchange import current, refused_for
 from app.look import LookError
 
@@ -216,6 +216,9 @@ async def _unfit(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _stopped(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, EngineFaultError):
+        refused_for("fault")
+        return _respond(request, 503, str(error), {"Retry-After": f"{error.retry_after_s:.0f}"})
     refused_for("stopping")
     return _respond(request, 503, str(error))
 

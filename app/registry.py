@@ -5,7 +5,7 @@ import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from app.engine import STOPPING, Engine
@@ -76,6 +76,8 @@ class Registry:
         self._stopping = False
         self.draining = False
         """Whether the service is about to stop, and balancers should send their requests elsewhere."""
+        self.on_fault: Callable[[], None] = lambda: None
+        """What is called when an engine's session no longer works."""
         self._load_s = 0.0
         """How long the last one took to load, in seconds."""
         self._told: dict[Path, str] = {}
@@ -123,7 +125,12 @@ class Registry:
 
     def why_not_ready(self) -> str | None:
         """Returns why no request should be sent here now; None if the default can grow pictures."""
-        return STOPPING if self.draining else None
+        return STOPPING if self.draining else self.default.fault or None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether an engine has to be made anew, because its session no longer works."""
+        return any(entry.engine is not None and entry.engine.fault for entry in self._shelf)
 
     # --- Life ----------------------------------------------------------------------------------------
 
@@ -162,7 +169,9 @@ class Registry:
                 self._retire(lost.engine)
         self._tell()
         for entry in self.entries():
-            if entry.file.card is not None and (entry.due or thorough) and entry not in self._shelf.strays:
+            broken = entry.engine is not None and entry.engine.fault
+            wanted = entry.due or thorough or broken
+            if entry.file.card is not None and wanted and entry not in self._shelf.strays:
                 await self._load(entry)
 
     def _choose_default(self) -> tuple[str, Engine]:
@@ -213,7 +222,8 @@ class Registry:
         entry.due = False
         old = entry.engine
         try:
-            engine = await asyncio.to_thread(self._open, entry.file, old)
+            same = None if old is None or old.fault else old
+            engine = await asyncio.to_thread(self._open, entry.file, same)
         except Exception as error:  # noqa: BLE001 - whatever a library says of a file, the service goes on
             entry.error = _reason(error)
             self.loads["failed"] += 1
@@ -270,10 +280,15 @@ class Registry:
     def _note(self, engine: Engine) -> None:
         self.loads["ok"] += 1
         self.engines.append(engine)
+        engine.on_fault = self._call_for_help
+
+    def _call_for_help(self) -> None:
+        self.on_fault()
 
     def _retire(self, engine: Engine) -> None:
         """Stops an engine once the requests that use it are done; no new one can get it."""
-        del self._editions[engine.edition]
+        if self._editions.get(engine.edition) is engine:  # else the same was opened anew
+            del self._editions[engine.edition]
         task = asyncio.create_task(self._end(engine))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)

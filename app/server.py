@@ -155,7 +155,8 @@ class Server(uvicorn.Server):
     def _drain(self) -> None:
         """Says that nothing should come any more; what comes is answered."""
         log.info("stopping: not ready from now on, and closed in %.1f s", self._drain_s)
-        faulthandler.dump_traceback_later(self._settings.grace_ms / 1000 + STUCK_S, exit=True)
+        with contextlib.suppress(RuntimeError):  # there is no memory for a thread
+            faulthandler.dump_traceback_later(self._settings.grace_ms / 1000 + STUCK_S, exit=True)
         self._registry.draining = True
         self.config.encoded_headers.append((b"connection", b"close"))
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]

@@ -30,7 +30,7 @@ class Entry:
     @property
     def status(self) -> Status:
         """Whether pictures can be had."""
-        if self.engine is not None:
+        if self.engine is not None and not self.engine.fault:
             return "ready"
         return "broken" if self.error else "loading"
 

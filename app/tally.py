@@ -37,7 +37,17 @@ CAUSES = {
 """Why a request was refused, by the status that says so, where nobody knows it better."""
 
 
-KNOWN = ("full", "deadline", "late", "limit", "stopping", "malformed", "connections", *CAUSES.values())
+KNOWN = (
+    "full",
+    "deadline",
+    "late",
+    "limit",
+    "stopping",
+    "fault",
+    "malformed",
+    "connections",
+    *CAUSES.values(),
+)
 """Every cause: told as 0 before the first, which a rate would not see otherwise."""
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from app.engine import RETRY_S
 from app.registry import Registry
 from app.settings import Settings
 
@@ -54,6 +55,7 @@ def _on_hang_up(act: Callable[[], None]) -> Iterator[None]:
 async def _keep_up(
     registry: Registry, settings: Settings, interrupted: asyncio.Event, over: asyncio.Event
 ) -> None:
+    registry.on_fault = interrupted.set
     await registry.refresh()
     while not over.is_set():
         if settings.watch:
@@ -61,7 +63,11 @@ async def _keep_up(
                 await registry.refresh()
         await interrupted.wait()
         interrupted.clear()
-        if not over.is_set():
+        if registry.is_broken:
+            await registry.refresh()
+            if registry.is_broken:
+                asyncio.get_running_loop().call_later(RETRY_S, interrupted.set)
+        elif not over.is_set():
             log.info("SIGHUP: looking at every model file again")
             await registry.refresh(thorough=True)
 
