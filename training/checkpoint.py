@@ -203,6 +203,11 @@ def _read(folder: Path) -> Checkpoint:
         raise CheckpointError(f"the checkpoint {folder} cannot be read: {error}") from error
 
 
+def has_checkpoint(run: Path) -> bool:
+    """Returns whether a run's folder holds one."""
+    return any(run.glob(f"checkpoints/step-*/{JSON_FILE}"))
+
+
 def checkpoints(run: Path) -> list[Path]:
     """Returns the checkpoint folders of a run, the oldest first.
 

@@ -10,13 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
 from training.config import ConfigError
+
+T = TypeVar("T")
+
+JOINING = timedelta(minutes=2)
+"""How long they may take to find each other, once all have started."""
 
 PATIENCE = timedelta(hours=1)
 """How long the others wait for one: drawing or fetching the data takes the first of a machine that long."""
@@ -30,6 +35,10 @@ class World:
     """Which one this is, from 0."""
     size: int = 1
     """How many there are."""
+    restarts: int = 0
+    """How often ``torchrun`` has started all of them anew, after one was lost."""
+    most_restarts: int = 0
+    """How often it will."""
 
     @property
     def leads(self) -> bool:
@@ -58,13 +67,20 @@ class World:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view(tensor.shape))
 
-    def any(self, *, flag: bool) -> bool:
-        """Returns whether any process says yes, the same in all of them."""
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Returns for each flag whether any process says yes, the same in all of them."""
         if self.size == 1:
-            return flag
-        said = torch.tensor(flag, dtype=torch.int32)
+            return flags
+        said = torch.tensor(flags, dtype=torch.int32)
         dist.all_reduce(said, dist.ReduceOp.MAX)
-        return bool(said)
+        return tuple(map(bool, said))
+
+    def from_leader(self, value: T) -> T:
+        """Returns what the leader has given, in all processes."""
+        said = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(said, 0, device=torch.device("cpu"))
+        return said[0]
 
     def copy_from_leader(self, net: nn.Module) -> None:
         """Gives a network the leader's weights: machines of different kinds draw different ones."""
@@ -98,7 +114,7 @@ class World:
             self._meet()
 
     def _meet(self) -> None:
-        self.any(flag=True)
+        self.any(True)  # noqa: FBT003 - what is said does not matter, that all say it does
 
 
 @contextmanager
@@ -107,13 +123,29 @@ def joined_world(device: torch.device) -> Iterator[World]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield World()
         return
-    # Of what is on a GPU, NCCL; of the flags, which are not, gloo, so that no GPU is waited for.
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    backend = "gloo"
+    if device.type == "cuda":
+        _take_a_gpu()
+        backend = "cpu:gloo,cuda:nccl"  # gloo for what is said of stopping, so that no GPU is waited for
+    restarts, most_restarts = (
+        int(os.environ[f"TORCHELASTIC_{name}"]) for name in ("RESTART_COUNT", "MAX_RESTARTS")
+    )
+    store, rank, size = next(dist.rendezvous("env://", timeout=JOINING))  # type: ignore[attr-defined]
+    # The agent's store outlives a restart, and with it the addresses of processes that are no more.
+    own = dist.PrefixStore(f"restart-{restarts}", store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=JOINING)
+    dist.distributed_c10d._set_pg_timeout(PATIENCE)  # noqa: SLF001 - torch has no public name for it
     try:
-        yield World(dist.get_rank(), dist.get_world_size())
+        yield World(rank, size, restarts, most_restarts)
     finally:
         dist.destroy_process_group()
+
+
+def _take_a_gpu() -> None:
+    rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if rank >= count:
+        raise ConfigError(f"this machine has {count} GPUs: --nproc-per-node must be at most that")
+    torch.cuda.set_device(rank)
 
 
 class _Sum(torch.autograd.Function):

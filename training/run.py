@@ -6,8 +6,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -56,6 +56,8 @@ class RunOptions:
     """Sample sheets in the whole run."""
     checkpoints: int = 10
     """Checkpoints in the whole run."""
+    checkpoint_minutes: float = 10.0
+    """Most minutes of training from one checkpoint to the next."""
     keep: int = 2
     """Number of newest checkpoints that are kept."""
     budget: Budget | None = None
@@ -64,6 +66,8 @@ class RunOptions:
 
 class Run:
     """Drives a trainer to its end, or to where it is told to stop.
+
+    Of several processes that share it, all take its steps and the leader alone writes.
 
     Args:
         trainer: The game, fresh or restored.
@@ -88,11 +92,13 @@ class Run:
         self.seconds = options.seconds
         self.judge = judge
         self.balance = balance or Balance(trainer)
+        self.world = trainer.world
         self.latents = fixed_latents(SHEET_PICTURES, trainer.config.spec.z_dim)
         self._stop = False
         self._next_read = 0.0
         self._beside: dict[str, str] = {}
         self._saved = -1
+        self._saved_at = self.seconds
         self._measured: tuple[int, dict[str, float]] = (-1, {})
 
     def train(self) -> bool:
@@ -108,18 +114,23 @@ class Run:
             TrainingDivergedError: If a loss is not finite.
             CheckpointError: If the disk refuses a checkpoint.
         """
-        self.options.folder.mkdir(parents=True, exist_ok=True)
+        folder, leads = self.options.folder, self.world.leads
         self._write_settings()
         with (
-            Journal(self.options.folder, self.trainer.step) as self.journal,
-            SummaryWriter(str(self.options.folder / "tensorboard")) as self.scalars,
+            Journal(folder, self.trainer.step) if leads else nullcontext() as self.journal,
+            SummaryWriter(str(folder / "tensorboard")) if leads else nullcontext() as self.scalars,
             self._progress() as self.bar,
             self._stopping_on_signals(),
         ):
             if self.trainer.step == 0:
                 self._save_sheet()
-            while not (self.done or self._stop or self._out_of_time()):
-                self._step()
+            while not self.done:
+                # By the clock, so that processes have to agree: to stop at one step, and to read the same.
+                read = time.perf_counter() >= self._next_read
+                stop, read = self.world.any(self._stop or self._out_of_time(), read)
+                if stop:
+                    break
+                self._step(read=read)
                 self._look()
             self._conclude()
         return self.done
@@ -131,6 +142,8 @@ class Run:
 
     def report(self) -> None:
         """Writes the report of the run so far; one that cannot be written does not end the run."""
+        if not self.world.leads:
+            return
         try:
             looks = look(self.trainer.final_generator(), self.judge)
             write_report(read_story(self.options.folder), looks)
@@ -142,10 +155,10 @@ class Run:
         """Whether the recipe is completed."""
         return self.trainer.step >= self.trainer.config.total_steps
 
-    def _step(self) -> None:
+    def _step(self, *, read: bool) -> None:
         started = time.perf_counter()
         stats = self.trainer.train_step()
-        if started >= self._next_read:
+        if read:
             self._read(stats)
             self._next_read = started + READ_EVERY_SECONDS
         self.balance.add(stats)
@@ -164,7 +177,8 @@ class Run:
             self._save_sheet()
         if self._due(config.quality_kimg):
             self._measure()
-        if self._due(config.kimg / self.options.checkpoints):
+        overdue = self.seconds - self._saved_at >= self.options.checkpoint_minutes * 60
+        if overdue or self._due(config.kimg / self.options.checkpoints):
             self._save_checkpoint()
 
     def _conclude(self) -> None:
@@ -181,8 +195,7 @@ class Run:
     def _read(self, stats: StepStats) -> None:
         values = stats.as_floats()
         self.note(Scalars, values=values)
-        for name, value in values.items():
-            self.scalars.add_scalar(name, value, self.shown)
+        self._plot(values)
         self._show(loss_d=f"{values['loss_d']:.3f}", loss_g=f"{values['loss_g']:.3f}")
 
     def _keep_balance(self) -> None:
@@ -212,6 +225,12 @@ class Run:
         self.bar.n = self.shown
         self.bar.write(f"gone back to {where}", file=sys.stdout)
 
+    def _plot(self, values: Mapping[str, float]) -> None:
+        """Gives values to TensorBoard."""
+        if self.scalars is not None:
+            for name, value in values.items():
+                self.scalars.add_scalar(name, value, self.shown)
+
     def _show(self, **values: str) -> None:
         """Puts values beside the progress, where they stay until there are newer ones."""
         self._beside |= values
@@ -228,8 +247,7 @@ class Run:
             self.judge = None
             return
         self.note(Metrics, values=figures)
-        for name, value in figures.items():
-            self.scalars.add_scalar(name, value, self.shown)
+        self._plot(figures)
         self._measured = (self.trainer.step, figures)
         name, value = next(iter(figures.items()))
         best = best_checkpoint(self.options.folder)
@@ -239,12 +257,16 @@ class Run:
         self.report()
 
     def _save_sheet(self) -> None:
+        if not self.world.leads:
+            return
         file = self.options.folder / "samples" / f"{self.shown:09d}.png"
         save_sheet(self.trainer.sample(self.latents), file)
         self.note(Sheet, file=file.relative_to(self.options.folder).as_posix())
 
     def note(self, kind: type[Entry], **fields: Any) -> None:  # noqa: ANN401 - as the kind of entry has them
         """Writes an entry of this moment into the journal, which is open while ``train`` runs."""
+        if self.journal is None:
+            return
         now: dict[str, Any] = {
             "step": self.trainer.step,
             "shown": self.shown,
@@ -253,10 +275,11 @@ class Run:
         self.journal.write(kind(**now, **fields))
 
     def _save_checkpoint(self) -> None:
-        if self._saved == self.trainer.step:
+        if self._saved == self.trainer.step or not self.world.leads:
             return
         if not self.balance.sound(self.trainer):
-            self._keep_balance()
+            if self.world.size == 1:  # of several the others would have to do so, too: soon they all will
+                self._keep_balance()
             return
         step, metrics = self._measured
         parts = {"balance": self.balance.state(self.trainer)}
@@ -268,7 +291,7 @@ class Run:
             checkpoint = dataclasses.replace(checkpoint, parts={**checkpoint.parts, "budget": spent})
         run = self.options.folder
         save_checkpoint(checkpoint, run / "checkpoints" / f"step-{self.trainer.step:08d}")
-        self._saved = self.trainer.step
+        self._saved, self._saved_at = self.trainer.step, self.seconds
         self._write_settings()  # those that a run changes itself
         best = best_checkpoint(run)
         prune_checkpoints(run, self.options.keep, spare=best and best.folder)
@@ -279,13 +302,16 @@ class Run:
     def _keep_time(self) -> None:
         """Makes the run as long as its budget allows at the speed so far."""
         budget, config = self.options.budget, self.trainer.config
-        kimg = budget.length(self.shown) if budget else None
+        kimg = self.world.from_leader(budget.length(self.shown)) if budget else None
         if kimg is None:
             return
         self.trainer.lengthen(max(round_figure(kimg), self.shown / 1000))
         self.bar.total = self.trainer.config.total_steps * config.batch_size
 
     def _write_settings(self) -> None:
+        if not self.world.leads:
+            return
+        self.options.folder.mkdir(parents=True, exist_ok=True)
         settings = {"config": self.trainer.config.to_dict(), "data": self.data}
         file = self.options.folder / SETTINGS_FILE
         file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -298,15 +324,20 @@ class Run:
             unit="img",
             unit_scale=True,
             smoothing=0.05,
+            disable=not self.world.leads,
         )
 
     @contextmanager
     def _stopping_on_signals(self) -> Iterator[None]:
-        """Lets the step in hand finish on SIGINT or SIGTERM; a second signal ends at once."""
+        """Lets the step in hand finish on SIGINT or SIGTERM; a second signal ends at once.
+
+        Of several processes each gets a terminal's signal twice: ``torchrun`` passes it on, too.
+        """
 
         def stop(number: int, _: FrameType | None) -> None:
             self._stop = True
-            signal.signal(number, signal.SIG_DFL)
+            if self.world.size == 1:
+                signal.signal(number, signal.SIG_DFL)
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

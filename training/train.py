@@ -1,8 +1,10 @@
 """Trains a generator on a folder of pictures: ``python -m training.train --help``."""
 
 import argparse
+import contextlib
 import dataclasses
 import logging
+import os
 import re
 import resource
 import sys
@@ -20,16 +22,18 @@ from training.augment import suited_to
 from training.balance.keeper import Balance
 from training.balance.probe import Probe, held_apart
 from training.budget import Budget, measure_speed, parse_duration, tell_duration
-from training.checkpoint import Checkpoint, load_checkpoint
+from training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from training.cli import Parser, run_cli
 from training.config import PRESETS, ConfigError, TrainConfig
 from training.data import PictureSet, default_cache, load_pictures
+from training.distributed import World, joined_world
 from training.doctor import brief
 from training.finish import finish
 from training.judge import Judge
 from training.loop import Trainer
 from training.losses import make_loss
 from training.report.page import REPORT_FILE
+from training.report.story import SETTINGS_FILE
 from training.run import Run, RunOptions
 
 RECIPE = {
@@ -45,9 +49,10 @@ ADJUSTABLE = {"kimg", "lr_decay_from", "quality_kimg", "quality_samples"} | {
     *("balance", "stream", "perceptual"),
     *("translate", "colour", "cutout", "augment_p", "ada_target"),
     *("r1", "r1_every", "gradient_penalty", "lecam", "consistency"),
+    *("arithmetic", "layout", "execution"),
 }
-"""Settings that a resumed run may change: its length, what mends the balance between G and D, and how it is
-measured."""
+"""Settings that a resumed run may change: its length, what mends the balance between G and D, how it is
+measured and how it is computed."""
 
 BUDGET_CHECKPOINTS = 5
 """Checkpoints of a run with a budget, besides the best: it has no time for many."""
@@ -74,6 +79,15 @@ def build_parser() -> Parser:
         help="a run that takes this long with all that belongs to it, as 25m, 1h30m or 90s: length, "
         "averaging, augmentation and measurements follow, and it ends with model.onnx and its card",
     )
+    parser.add_argument(
+        "--continue", action="store_true", dest="go_on", help="go on with the run in --out, if it has begun"
+    )
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        default=10.0,
+        help="most minutes from one checkpoint to the next; default 10",
+    )
     parser.add_argument("--minutes", type=float, help="stop after this much training, if not done before")
     parser.add_argument(
         "--dry-run", action="store_true", help="check data, memory and one step; write nothing"
@@ -83,6 +97,12 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--cache", type=Path, default=default_cache(), help="where drawn and fetched data are kept"
     )
+    add_recipe(parser)
+    return parser
+
+
+def add_recipe(parser: Parser) -> None:
+    """Adds every field of the recipe as a flag."""
     recipe = parser.add_argument_group("recipe (each overrides the preset)")
     for name, kind in RECIPE.items():
         flag = "--" + name.replace("_", "-")
@@ -90,7 +110,6 @@ def build_parser() -> Parser:
             recipe.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
         else:
             recipe.add_argument(flag, type=kind)
-    return parser
 
 
 def preset_of(args: argparse.Namespace) -> str:
@@ -169,13 +188,19 @@ def dry_run(trainer: Trainer) -> None:
     )
 
 
-def check_folder(folder: Path, source: str) -> None:
+def check_folder(folder: Path, source: str, *, may_have_begun: bool = False) -> None:
     """Refuses a folder that a new run may not write to.
 
+    Args:
+        folder: The run's folder.
+        source: The training data.
+        may_have_begun: Whether a run that has no checkpoint yet may be begun anew in its folder.
+
     Raises:
-        ConfigError: If it holds something, is inside the data, or cannot be written.
+        ConfigError: If it holds something else, is inside the data, or cannot be written.
     """
-    if folder.is_dir() and any(folder.iterdir()):
+    begun = may_have_begun and (folder / SETTINGS_FILE).exists()
+    if folder.is_dir() and any(folder.iterdir()) and not begun:
         raise ConfigError(f"--out {folder} is not empty: choose another, or go on with --resume {folder}")
     if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
         raise ConfigError(f"--out {folder} is inside the training data {source}")
@@ -187,56 +212,73 @@ def check_folder(folder: Path, source: str) -> None:
         raise ConfigError(f"--out {folder} cannot be written: {error.strerror}") from error
 
 
-def begin(args: argparse.Namespace) -> Run:
-    """Returns a new run, as the command line asks for it."""
+def begin(args: argparse.Namespace, device: torch.device, world: World) -> Run:
+    """Returns a new run, as the command line asks for it.
+
+    Raises:
+        ConfigError: If a setting or the folder is of no use.
+    """
+    if world.most_restarts and not args.out:
+        raise ConfigError("torchrun --max-restarts needs --out, to find the run that is gone on with")
     config, source, budget = configure(args), args.data or "avatars", open_budget(args)
     folder = args.out or new_run_folder(Path(source).resolve().stem, preset_of(args))
-    check_folder(folder, source)
+    if world.leads:
+        check_folder(folder, source, may_have_begun=args.go_on or world.restarts > 0)
+    folder = world.from_leader(folder)
     make_loss(config)  # an unknown name should not cost the time to load the data
-    device = choose_device(args.device)
-    pictures = load(args, source, args.count, config)
+    pictures = load(args, source, args.count, config, world)
     if not args.no_check:
         sys.stdout.writelines(f"advice: {advice}\n" for advice in brief(pictures.pixels))
     if config.augment_by_size:
         config = suited_to(config, len(pictures.pixels))
-    options = RunOptions(folder=folder, minutes=args.minutes)
+    options = RunOptions(folder=folder, minutes=args.minutes, checkpoint_minutes=args.checkpoint_minutes)
     if budget:
-        config = fit(budget, args, config, pictures, device)
+        config = world.from_leader(fit(budget, args, config, pictures, device))
         options = dataclasses.replace(
             options, budget=budget, sheets=budget.sheets, checkpoints=BUDGET_CHECKPOINTS
         )
     seen, held_out = apart(pictures, config)
-    trainer = Trainer(config, seen, device)
+    trainer = Trainer(config, seen, device, world)
     balance = Balance(trainer, Probe.of(trainer, seen, held_out))
     judge = open_judge(trainer, pictures, args.cache)
     return Run(trainer, describe(pictures, source, args.count), options, judge=judge, balance=balance)
 
 
-def resume(args: argparse.Namespace) -> Run:
-    """Returns the run of ``--resume``, as its newest checkpoint left it.
+def run_to_resume(args: argparse.Namespace, world: World) -> Path | None:
+    """Returns the run that is gone on with: the one named, or the one that this command has begun before."""
+    if args.resume:
+        return cast("Path", args.resume)
+    begun_before = args.go_on or world.restarts > 0
+    return args.out if args.out and begun_before and has_checkpoint(args.out) else None
+
+
+def resume(args: argparse.Namespace, folder: Path, device: torch.device, world: World) -> Run:
+    """Returns a run as its newest checkpoint left it.
 
     Raises:
         ConfigError: If the pictures are no longer those that the run began with.
     """
-    device = choose_device(args.device)
-    checkpoint = load_checkpoint(args.resume)
-    config = resumed_config(args, checkpoint.config)
+    checkpoint = load_checkpoint(folder)
+    # The command that began a run names its recipe, which may have changed meanwhile.
+    config = resumed_config(args, checkpoint.config) if args.resume else checkpoint.config
     source = args.data or checkpoint.data["source"]
     count = args.count or checkpoint.data.get("count")
-    pictures = load(args, source, count, config)
+    pictures = load(args, source, count, config, world)
     if checkpoint.data["fingerprint"] != pictures.fingerprint:
         raise ConfigError(
-            f"--resume {args.resume}: {source} no longer holds the {checkpoint.data['pictures']} pictures "
+            f"--resume {folder}: {source} no longer holds the {checkpoint.data['pictures']} pictures "
             "that the run began with; where they have moved, say so with --data"
         )
     seen, held_out = apart(pictures, config)
-    trainer = Trainer(checkpoint.config, seen, device)
+    trainer = Trainer(checkpoint.config, seen, device, world)
     trainer.restore(checkpoint)
+    sys.stdout.write(f"going on from step {checkpoint.step}\n")
     trainer.adopt(config)
     balance = Balance(trainer, Probe.of(trainer, seen, held_out), checkpoint.parts.get("balance"))
     options = RunOptions(
-        folder=args.resume,
+        folder=folder,
         minutes=args.minutes,
+        checkpoint_minutes=args.checkpoint_minutes,
         seconds=checkpoint.seconds,
         budget=open_budget(args, checkpoint),
     )
@@ -281,16 +323,22 @@ def fit(
 
 
 def open_judge(trainer: Trainer, pictures: PictureSet, cache: Path) -> Judge | None:
-    """Returns what measures quality in the run, if the recipe wants it."""
+    """Returns what measures quality in the run, if the recipe wants it; of several processes one does."""
     config = trainer.config
-    if not config.quality_kimg:
+    if not config.quality_kimg or not trainer.world.leads:
         return None
     return Judge(pictures.pixels, config.quality_samples, trainer.device, cache)
 
 
-def load(args: argparse.Namespace, source: str, count: int | None, config: TrainConfig) -> PictureSet:
+def load(
+    args: argparse.Namespace, source: str, count: int | None, config: TrainConfig, world: World
+) -> PictureSet:
     """Returns the training pictures, and says how many there are."""
-    pictures = load_pictures(source, resolution=config.spec.img_resolution, cache=args.cache, count=count)
+    resolution = config.spec.img_resolution
+    with world.first_on_each_machine():
+        pictures = load_pictures(
+            source, resolution=resolution, cache=args.cache, count=count, progress=world.leads
+        )
     sys.stdout.write(f"{len(pictures.pixels)} pictures from {pictures.name}\n")
     return pictures
 
@@ -318,6 +366,8 @@ def carry_out(run: Run) -> None:
     run.report()
     sys.stdout.write(f"{'done' if done else 'stopped'} after {run.shown} pictures; saved in {folder}\n")
     budget = run.options.budget
+    if not run.world.leads:
+        return
     if done and budget and (model := finish(folder, str(run.data["name"]), run.judge)):
         sys.stdout.write(f"{model} and its card were written; {tell_duration(budget.spent)} in all\n")
         sys.stdout.write(f"serve it: SEEDLING_MODEL={model} make serve\n")
@@ -332,9 +382,21 @@ def main() -> None:
     """Runs the command line."""
     args = build_parser().parse_args()
     args.started = time.monotonic()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run = resume(args) if args.resume else begin(args)
-    if run.trainer.device.type == "cpu" and not (args.resume or args.preset or args.budget):
+    device = choose_device(args.device)
+    with joined_world(device) as world, contextlib.ExitStack() as silence:
+        if not world.leads:
+            silence.enter_context(
+                contextlib.redirect_stdout(silence.enter_context(Path(os.devnull).open("w")))
+            )
+        logging.basicConfig(level=logging.INFO if world.leads else logging.ERROR, format="%(message)s")
+        train(args, device, world)
+
+
+def train(args: argparse.Namespace, device: torch.device, world: World) -> None:
+    """Begins a run or goes on with one, and carries it out."""
+    folder = run_to_resume(args, world)
+    run = resume(args, folder, device, world) if folder else begin(args, device, world)
+    if run.trainer.device.type == "cpu" and not (folder or args.preset or args.budget):
         sys.stdout.write("no GPU: the preset spec takes days here; --preset light is made for that\n")
     try:
         dry_run(run.trainer) if args.dry_run else carry_out(run)

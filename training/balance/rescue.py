@@ -26,7 +26,7 @@ def go_back(trainer: Trainer, run: Path, *, newest: bool) -> str:
         The checkpoint's name; "the start" where there is none.
     """
     found = _good_checkpoint(run, newest=newest)
-    for folder in _checkpoints(run):
+    for folder in _checkpoints(run) if trainer.world.leads else ():
         if found is None or folder.name > found.name:
             (folder / JSON_FILE).unlink()  # first, so that a kill leaves no half of one that seems whole
             shutil.rmtree(folder)
