@@ -13,7 +13,7 @@ LOCK := $(BIN)/uv pip compile --quiet --constraint constraints.txt --universal -
   --generate-hashes --no-annotate --custom-compile-command "make lock" --output-file requirements/
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train-env test check format docs lock sbom audit image image-test clean
+.PHONY: help serve train-env test soak check format docs lock sbom audit image image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ train-env: $(VENV)/.full ## make the environment for training, export and the te
 
 test: check ## run everything that must pass
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.full ## run what takes minutes each: a million pictures, overload, reloads, workers killed
+	$(BIN)/python -m pytest -m soak -s
 
 check: $(VENV)/.full ## format, lint, types and layering
 	$(BIN)/ruff format --check

