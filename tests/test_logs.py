@@ -254,7 +254,7 @@ def test_a_pipe_that_is_not_read_costs_lines_and_no_memory_and_no_wait() -> None
     log.start()
     began = time.monotonic()
     for _ in range(ROOM + 100):
-        log.note("GET", b"/", Exchange("id", "", 200), 0.001, None)
+        log.note("GET", b"/", Exchange("id", "", status=200), 0.001, None)
     assert 99 <= log.dropped <= 100, "the thread has one in its hand"
     pipe.open.set()
     log.stop()
