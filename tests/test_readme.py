@@ -84,6 +84,7 @@ def test_the_readme_s_training_and_export_options_exist(tmp_path: Path) -> None:
     [line] = [line for line in LINES if line.startswith("python -m training.train")]
     words = shlex.split(line.replace("~/pictures", str(pictures)), comments=True)
     small = ["--preset", "light", "--ngf", "4", "--ndf", "4", "--batch-size", "2", "--kimg", "0.002"]
+    small += ["--quality-samples", "20"]
     done = subprocess.run(
         [sys.executable, *words[1:], *small], capture_output=True, text=True, check=False, cwd=tmp_path
     )

@@ -17,16 +17,17 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from models.contract import SeedlingError
+from models.dcgan import Generator
 from training.balance.keeper import Balance, signals_as_scalars
 from training.balance.rescue import go_back
 from training.balance.verdicts import Verdict
 from training.best import best_checkpoint
 from training.budget import Budget, round_figure
-from training.checkpoint import prune_checkpoints, save_checkpoint
+from training.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
 from training.journal import Entry, Event, Journal, Metrics, Scalars, Sheet
 from training.judge import Judge
 from training.loop import StepStats, Trainer
-from training.report.looks import look
+from training.report.looks import generator_of, look
 from training.report.page import write_report
 from training.report.story import SETTINGS_FILE, read_story
 from training.samples import fixed_latents, save_sheet
@@ -145,10 +146,17 @@ class Run:
         if not self.world.leads:
             return
         try:
-            looks = look(self.trainer.final_generator(), self.judge)
+            looks = look(self._generator_to_show(), self.judge)
             write_report(read_story(self.options.folder), looks)
         except (SeedlingError, OSError, RuntimeError) as error:
             log.warning("no report: %s", error)
+
+    def _generator_to_show(self) -> Generator:
+        """Returns the present generator; at the end of the recipe, the best one that was kept."""
+        best = best_checkpoint(self.options.folder) if self.done else None
+        if best is None or best.folder.name == f"step-{self.trainer.step:08d}":
+            return self.trainer.final_generator()
+        return generator_of(load_checkpoint(best.folder), self.trainer.device)
 
     @property
     def done(self) -> bool:
@@ -254,7 +262,8 @@ class Run:
         self._show(fd=f"{value:.1f}")
         if best is None or name not in best.metrics or value < best.metrics[name]:
             self._save_checkpoint()
-        self.report()
+        if not self.done:
+            self.report()
 
     def _save_sheet(self) -> None:
         if not self.world.leads:

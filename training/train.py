@@ -362,8 +362,10 @@ def carry_out(run: Run) -> None:
     folder = run.options.folder
     sys.stdout.write(f"training on {run.trainer.device}, writing to {folder}; Ctrl-C saves and stops\n")
     sys.stdout.flush()
-    done = run.train()
-    run.report()
+    try:
+        done = run.train()
+    finally:
+        run.report()
     sys.stdout.write(f"{'done' if done else 'stopped'} after {run.shown} pictures; saved in {folder}\n")
     budget = run.options.budget
     if not run.world.leads:

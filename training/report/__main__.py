@@ -33,14 +33,14 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     story = read_story(args.run)
-    sys.stdout.write(f"{write_report(story, looks_of(args))}\n")
+    sys.stdout.write(f"{write_report(story, looks_of(args, best=story.finished))}\n")
 
 
-def looks_of(args: argparse.Namespace) -> Looks | None:
-    """Returns what the run's generator draws, if a checkpoint of it was kept."""
+def looks_of(args: argparse.Namespace, *, best: bool) -> Looks | None:
+    """Returns what the run's best or newest generator draws, if a checkpoint of it was kept."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        choice = choose_checkpoint(args.run)
+        choice = choose_checkpoint(args.run, newest=not best)
     except CheckpointError as error:
         log.warning("%s", error)
         return None
