@@ -9,25 +9,20 @@ FROM ${BASE} AS builder
 # commit to commit.
 ENV SOURCE_DATE_EPOCH=0 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
-COPY pyproject.toml constraints.txt ./
+COPY pyproject.toml ./
+COPY requirements requirements
 # pip lives in an environment of its own, with what lists packages, so that the one that ships never holds it.
 RUN python3 -m venv pip && python3 -m venv --without-pip /venv \
-    && pip/bin/pip install --constraint constraints.txt cyclonedx-bom
-# What the project needs, without the project: its source is copied as it is, and changes more often.
-RUN for runtime in cpu cuda; do \
-        python3 -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*p['dependencies'], *p['optional-dependencies'][sys.argv[1]], sep='\n')" $runtime > requirements-$runtime.txt; \
-    done
+    && pip/bin/pip install --require-hashes --requirement requirements/list.txt
 COPY scripts/image-layer .
 
+# What the project needs, without the project: its source is copied as it is, and changes more often.
 FROM builder AS venv-cpu
-RUN pip/bin/pip --python /venv/bin/python install --no-compile --constraint constraints.txt \
-        --requirement requirements-cpu.txt \
+RUN pip/bin/pip --python /venv/bin/python install --no-compile --require-hashes --requirement requirements/cpu.txt \
     && ./image-layer
 
 FROM builder AS venv-cuda
-RUN pip/bin/pip --python /venv/bin/python install --no-compile --constraint constraints.txt \
-        --requirement requirements-cuda.txt \
+RUN pip/bin/pip --python /venv/bin/python install --no-compile --require-hashes --requirement requirements/cuda.txt \
     && ./image-layer
 
 FROM builder AS source

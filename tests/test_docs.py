@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,10 +78,12 @@ def test_every_program_of_a_page_works(
 
 def test_the_site_builds_and_every_link_in_it_leads_somewhere(tmp_path: Path) -> None:
     """Strict mode refuses a link to what is not there."""
-    for name in ("docs", "zensical.toml"):
-        (tmp_path / name).symlink_to(Path(name).resolve())
+    shutil.copytree("docs", tmp_path / "docs")
+    shutil.copy("zensical.toml", tmp_path)  # a link would be followed, and the site built elsewhere
     run([str(Path(sys.executable).with_name("zensical")), "build", "--strict"], tmp_path, dict(os.environ))
-    for page in (tmp_path / "site").glob("*.html"):
+    pages = list((tmp_path / "site").glob("*.html"))
+    assert len(pages) >= len(PAGES)
+    for page in pages:
         html = page.read_text(encoding="utf-8")
         assert (
             re.findall(r'<(?:script|link rel="stylesheet"|img)[^>]*(?:src|href)="(?:https?:)?//[^"]*"', html)

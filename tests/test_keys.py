@@ -303,8 +303,11 @@ def test_the_gate_lets_nobody_past_and_tells_nobody_how_busy_it_is(
     """The shipped model, which takes more than a millisecond."""
     web = make_key(tmp_path / "keys", "new", "web")
     hurry = {"X-Timeout-Ms": "1"}
-    with start(keys=tmp_path / "keys") as client:
+    with start(keys=tmp_path / "keys", cors_origins="https://friend.example") as client:
         assert client.get(IMAGE, headers=hurry | {"X-API-Key": web}).status_code == 429
+        foreign = client.get(IMAGE, headers=hurry | {"X-API-Key": web, "Origin": "https://friend.example"})
+        assert foreign.status_code == 429  # not by the gate: a browser would not tell its script
+        assert foreign.headers["access-control-allow-origin"] == "https://friend.example"
         assert client.get(IMAGE, headers=hurry).status_code == 401
         assert client.get(IMAGE, headers=hurry | {"X-API-Key": "x"}).status_code == 401
         kept = client.get(IMAGE, headers={"X-API-Key": web})
