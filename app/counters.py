@@ -26,7 +26,7 @@ class Counters(Storage):
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Counts, and returns the count."""
-        now = time.time()
+        now = time.monotonic()
         count, end = self._counts.get(key, (0, 0.0))
         if end <= now:
             self._counts.pop(key, None)
@@ -39,12 +39,12 @@ class Counters(Storage):
     def get(self, key: str) -> int:
         """Returns the count."""
         count, end = self._counts.get(key, (0, 0.0))
-        return count if end > time.time() else 0
+        return count if end > time.monotonic() else 0
 
     def get_expiry(self, key: str) -> float:
-        """Returns when the count begins anew, in seconds since 1970."""
+        """Returns when the count begins anew, in seconds of the monotonic clock, which no operator sets."""
         _, end = self._counts.get(key, (0, 0.0))
-        return max(end, time.time())
+        return max(end, time.monotonic())
 
     def check(self) -> bool:
         """Tells that the storage is there."""

@@ -43,7 +43,7 @@ class Policy:
     def reset_s(self) -> int:
         """In how many seconds all are there again."""
         end = self.limiter.get_window_stats(self.item, self.who).reset_time
-        return max(1, math.ceil(end - time.time()))
+        return max(1, math.ceil(end - time.monotonic()))
 
     @property
     def state(self) -> str:

@@ -1,6 +1,7 @@
 """Quotas: counted in pictures, by key and by address, told in standard headers."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def test_counters_are_bounded_and_forget_the_oldest() -> None:
 
 def test_a_count_ends_with_its_time() -> None:
     counters = Counters()
-    counters._counts["a"] = 5, 0.0
+    counters._counts["a"] = 5, time.monotonic()
     assert counters.get("a") == 0
     assert counters.incr("b", 1000) == 1
     assert counters.incr("b", 1000, 3) == 4
