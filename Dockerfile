@@ -49,8 +49,10 @@ LABEL org.opencontainers.image.title="Seedling" \
 # The base's own pip, and what could bring it back, have no use here.
 RUN rm -rf /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip \
         /usr/lib/python3.*/ensurepip /usr/share/python-wheels
-# ONNX Runtime's official wheels report to Microsoft unless told not to.
+# ONNX Runtime's official wheels report to Microsoft unless told not to. The command `seedling` wants a place for a socket,
+# and on a read-only root memory is the only one.
 ENV ORT_DISABLE_TELEMETRY=1 \
+    TMPDIR=/dev/shm \
     PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
