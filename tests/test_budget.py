@@ -17,6 +17,7 @@ from training.best import choose_checkpoint
 from training.budget import Budget, Speed, measure_speed, parse_duration, tell_duration
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, TrainConfig
+from training.distributed import World
 from training.finish import finish
 from training.judge import Judge
 from training.loop import Trainer
@@ -138,7 +139,7 @@ def test_the_command_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFi
     ]
     args = build_parser().parse_args([*words, *(flag for flag in toy if "channels" not in flag)])
     args.started = time.monotonic()
-    run = begin(args)
+    run = begin(args, CPU, World())
     said = capsys.readouterr().out
     assert re.search(
         r"^30 min: about \S+ kimg at \S+ pictures/s, EMA half-life \S+ kimg, quality ev", said, re.MULTILINE
