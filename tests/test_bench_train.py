@@ -1,0 +1,55 @@
+"""The benchmark of training: that all three ways play, and what is told of them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TOY_CONFIG
+
+from bench.plain_training import PlainLoop
+from bench.train import EXAMPLE, OURS, PLAIN, figures, operations_a_picture
+
+
+def test_all_ways_are_measured_and_compared(tmp_path: Path) -> None:
+    toy = ["--img-resolution=16", "--z-dim=8", "--ngf=4", "--ndf=4", "--batch-size=4", "--execution=eager"]
+    short = ["--device=cpu", "--rounds=1", "--seconds=0.1", "--warm-up=1", "--json", str(tmp_path / "found")]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.train", *toy, *short],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found").read_text())
+    assert found["rates"].keys() == {OURS, PLAIN, EXAMPLE}
+    assert all(rate > 0 for rates in found["rates"].values() for rate in rates)
+    assert found["config"]["execution"] == "eager"
+    assert {figure["name"] for figure in found["figures"]} == {
+        f"pictures/s ÷ {name}" for name in (PLAIN, EXAMPLE)
+    }
+    assert "share of the matrix rate" in done.stdout
+
+
+def test_a_ratio_is_the_median_over_rounds() -> None:
+    rates = {OURS: [30.0, 90.0, 40.0], PLAIN: [10.0, 10.0, 20.0], EXAMPLE: [10.0, 10.0, 10.0]}
+    assert [figure.value for figure in figures(rates)] == [3.0, 4.0]
+
+
+def test_the_plain_loop_learns(toy_pixels: np.ndarray) -> None:
+    loop = PlainLoop(TOY_CONFIG, torch.device("cpu"))
+    real = torch.from_numpy(toy_pixels[:4]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    before = [p.clone() for net in (loop.g, loop.d) for p in net.parameters()]
+    losses = loop.learn(real)
+    assert losses["loss_d"].item() == pytest.approx(1.39, abs=0.1)
+    after = [p for net in (loop.g, loop.d) for p in net.parameters()]
+    assert not any(torch.equal(*pair) for pair in zip(before, after, strict=True))
+
+
+def test_operations_of_a_matrix_product_are_counted() -> None:
+    a, b = torch.ones(2, 3), torch.ones(3, 5)
+    assert operations_a_picture(lambda: a @ b, 2) == 2 * 2 * 3 * 5 / 2
