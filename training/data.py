@@ -15,6 +15,7 @@ from tqdm import tqdm
 from models.contract import SeedlingError
 from training.avatar_set import load_avatars
 from training.cli import one_line
+from training.packed import PackedError, is_packed, open_packed
 from training.pictures import PictureError, fit_picture, picture_reasons
 from training.sources import map_pictures, picture_files
 
@@ -83,7 +84,7 @@ def load_pictures(
     count: int | None = None,
     progress: bool = True,
 ) -> PictureSet:
-    """Loads a data set into memory: 48 KiB a picture at 128×128.
+    """Loads a data set into memory, 48 KiB a picture at 128×128, or maps the one file of a prepared one.
 
     Args:
         source: A folder or a zip, prepared or not; or ``avatars``; or a name in ``DATASETS``. Names are taken
@@ -109,6 +110,8 @@ def load_pictures(
         pixels = load_avatars(count or AVATARS_COUNT, resolution, cache, progress=progress)
     elif name in DATASETS:
         pixels, failed = _load_torchvision(name, count, resolution, cache, progress=progress)
+    elif is_packed(Path(source)):
+        return _load_packed(Path(source), count, resolution)
     else:
         path = Path(source)
         name = path.resolve().name if path.is_dir() else path.stem
@@ -141,6 +144,21 @@ def _load_files(
     except PictureError as error:
         raise DataError(str(error)) from error
     return pixels, [f"{files[k].name}: {error}" for k, error in errors.items()]
+
+
+def _load_packed(folder: Path, count: int | None, resolution: int) -> PictureSet:
+    """Maps prepared pictures; the first ones of the file are as good as any, for it is in a random order."""
+    pixels: Pixels
+    try:
+        pixels, fingerprint = open_packed(folder, resolution)
+    except PackedError as error:
+        raise DataError(str(error)) from error
+    if count is not None and count < len(pixels):
+        pixels, fingerprint = pixels[:count], hashlib.sha256(f"{fingerprint} {count}".encode()).hexdigest()
+    _check_enough(str(folder), len(pixels), [])
+    return PictureSet(
+        name=folder.resolve().name, pixels=pixels, skipped=0, license=None, fingerprint=fingerprint
+    )
 
 
 def _load_torchvision(

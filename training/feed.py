@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.distributed import World
+from training.packed import RowReader
 from training.sampler import Sampler
 
 AHEAD = 3
@@ -66,6 +67,7 @@ class ReadAhead:
         self, pixels: NDArray[np.uint8], batch_size: int, seed: int, device: torch.device, world: World
     ) -> None:
         self._pixels = pixels
+        self._reader = RowReader(pixels) if isinstance(pixels, np.memmap) else None
         self._device = device
         self._places = _places(batch_size, Sampler(len(pixels), seed, torch.device("cpu")), world)
         self._thread = ThreadPoolExecutor(1, "read-ahead")
@@ -83,7 +85,10 @@ class ReadAhead:
     def _gather(self, picks: Tensor) -> Tensor:
         size = (len(picks), *self._pixels.shape[1:])
         rows = torch.empty(size, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
-        np.take(self._pixels, picks.numpy(), axis=0, out=rows.numpy())
+        if self._reader is not None:
+            self._reader.take(picks.numpy(), rows.numpy())
+        else:
+            np.take(self._pixels, picks.numpy(), axis=0, out=rows.numpy())
         return rows
 
 

@@ -88,6 +88,8 @@ def held_apart(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np
     count = min(max(len(pixels) // 20, 8), 128)
     if len(pixels) - count < LEAST_LEFT:
         return pixels, pixels[:0]
+    if isinstance(pixels, np.memmap):  # may not fit into memory, and is in a random order already
+        return pixels[:-count], pixels[-count:]
     apart = np.zeros(len(pixels), bool)
     apart[np.arange(count) * len(pixels) // count] = True
     return pixels[~apart], pixels[apart]
