@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.contract import ModelSpec
 from training.avatar_set import load_avatars
@@ -26,8 +28,9 @@ from training.judge import Judge
 from training.loop import StepStats, Trainer
 from training.run import Run, RunOptions, TrainingDivergedError
 
-PICTURES = 2000
-SAMPLES = 250
+SIDE = 32
+PICTURES = 1000
+SAMPLES = 100
 ARMS = ("off", "on")
 
 
@@ -88,17 +91,24 @@ class Outcome:
     """What the controller said."""
 
 
-def play(fault: Fault, config: TrainConfig, folder: Path, cache: Path) -> Outcome:
-    """Trains once with a fault; returns how it went."""
-    pixels = load_avatars(PICTURES, config.spec.img_resolution, cache)
-    judge = Judge(pixels, SAMPLES, torch.device("cpu"), cache)
+def play(fault: Fault, config: TrainConfig, pixels: NDArray[np.uint8], folder: Path, cache: Path) -> Outcome:
+    """Trains once with a fault; returns how it went.
+
+    Args:
+        fault: What goes wrong.
+        config: The recipe that it spoils.
+        pixels: (N, H, W, C) uint8: all of them judge, as many as the fault leaves are learned from.
+        folder: Where the run is left.
+        cache: Where features of real pictures are kept.
+    """
+    judge = Judge(pixels, config.quality_samples, torch.device("cpu"), cache)
     config = fault.change(config)
     learned = pixels[: fault.pictures]
     seen, held_out = held_apart(learned) if config.balance != "off" else (learned, learned[:0])
     trainer = FaultyTrainer(config, seen, torch.device("cpu"))
     trainer.breaks_at = fault.breaks_at * config.total_steps
     balance = Balance(trainer, Probe.of(trainer, seen, held_out))
-    options = RunOptions(folder=folder, sheets=2, checkpoints=8)
+    options = RunOptions(folder=folder, sheets=1, checkpoints=10)
     run = Run(trainer, {"source": "avatars"}, options, judge=judge, balance=balance)
     ended = "done"
     try:
@@ -114,14 +124,14 @@ def play(fault: Fault, config: TrainConfig, folder: Path, cache: Path) -> Outcom
 
 def recipe(args: argparse.Namespace, arm: str) -> TrainConfig:
     """Returns the small recipe that every fault spoils."""
-    spec = ModelSpec(img_resolution=32, ngf=args.width, ndf=args.width)
+    spec = ModelSpec(img_resolution=SIDE, ngf=args.width, ndf=args.width)
     return TrainConfig(
         spec=spec,
         batch_size=16,
         kimg=args.kimg,
         translate=0.0625,
         ema_half_life_kimg=1.0,
-        quality_kimg=args.kimg / 5,
+        quality_kimg=args.kimg / 2,
         quality_samples=SAMPLES,
         seed=args.seed,
         loss=args.loss,
@@ -137,7 +147,7 @@ def main() -> None:
     parser.add_argument(
         "--arms", nargs="+", choices=(*ARMS, "all", "watch"), default=ARMS, help="of --balance"
     )
-    parser.add_argument("--kimg", type=float, default=24.0, help="length of each run; default 24")
+    parser.add_argument("--kimg", type=float, default=24.0, help="thousand pictures of each run; default 24")
     parser.add_argument("--width", type=int, default=10, help="ngf and ndf; default 10")
     parser.add_argument("--loss", default="bce")
     parser.add_argument("--d-norm", default="batch")
@@ -145,11 +155,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to leave the runs; default: nowhere")
     parser.add_argument("--cache", type=Path, default=default_cache())
     args = parser.parse_args()
+    pixels = load_avatars(PICTURES, SIDE, args.cache)
     for name in args.faults or FAULTS:
         for arm in args.arms:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = (args.out or Path(scratch)) / f"{name}-{arm}"
-                outcome = play(FAULTS[name], recipe(args, arm), folder, args.cache)
+                outcome = play(FAULTS[name], recipe(args, arm), pixels, folder, args.cache)
             _report(FAULTS[name], arm, outcome)
 
 

@@ -111,8 +111,13 @@ def test_one_window_is_no_finding() -> None:
     assert play(warm(), *[D_WINS] * (PATIENCE - 1), GOOD, *[D_WINS] * (PATIENCE - 1)) == []
 
 
-def test_a_win_of_d_halves_its_rate_and_says_why() -> None:
+def test_a_win_of_d_makes_its_task_harder_first() -> None:
     [decision] = play(warm(), *[D_WINS] * PATIENCE)
+    assert decision.changes == {"translate": 0.125}
+
+
+def test_a_win_of_d_halves_its_rate_and_says_why() -> None:
+    [decision] = play(warm(), *[D_WINS] * PATIENCE, config=dataclasses.replace(CONFIG, translate=0.125))
     assert decision.verdict == Verdict.D_TOO_FAST
     assert decision.changes == {"lr_d": 1e-4}
     assert decision.action == "lr_d=0.0001"
@@ -132,12 +137,11 @@ def test_a_change_is_left_to_work_before_the_next() -> None:
 def test_the_ladder_is_climbed_while_nothing_helps_and_ends() -> None:
     found = play(warm(), *[D_WINS] * 40 * COOLDOWN)
     tried = [name for decision in found for name in decision.changes]
-    assert tried[:6] == ["lr_d", "lr_d", "translate", "lr_d", "r1", "lr_d"]
+    assert tried[:6] == ["translate", "lr_d", "loss", "lr_d", "r1", "lr_d"]
     assert "d_every" not in tried
-    assert found[-1].sentence.endswith("nothing is left to try.") or len(found) < 40
+    assert found[-1].sentence.endswith("; nothing is left to try.")
     rates = [decision.changes["lr_d"] for decision in found if "lr_d" in decision.changes]
-    assert rates[:3] == [1e-4, 5e-5, 2.5e-5]
-    assert min(rates) >= 1e-6
+    assert rates == [1e-4, 5e-5, 2.5e-5]
 
 
 def test_balance_is_told_once_when_it_is_back() -> None:
@@ -170,11 +174,11 @@ def test_a_stride_is_shortened_at_once() -> None:
     )
 
 
-@pytest.mark.parametrize("stride", [0.051, 0.1, 0.3, 2.0])
+@pytest.mark.parametrize("stride", [0.031, 0.1, 0.3, 2.0])
 def test_a_shortened_stride_is_no_stride(stride: float) -> None:
     lr = shorten_stride("d", stride, CONFIG).changes["lr_d"]
     left = stride * lr / CONFIG.lr_d
-    assert LONGEST_STRIDE / 8 < left <= LONGEST_STRIDE / 4
+    assert LONGEST_STRIDE / 4 < left <= LONGEST_STRIDE / 2
 
 
 def test_a_collapse_goes_back_with_gentler_rates_and_other_chances() -> None:

@@ -208,12 +208,26 @@ def test_a_resumed_run_keeps_its_recipe(finished: Path) -> None:
 def test_a_resumed_run_may_be_longer_and_of_another_balance(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train("--data", folder, "--out", run, "--kimg", 0.02, *SMALL)
-    changes = ["--kimg", 0.04, "--lr-d", 0.00005, "--loss", "hinge"]
+    changes = [
+        "--kimg",
+        0.04,
+        "--lr-d",
+        0.00005,
+        "--loss",
+        "hinge",
+        "--ndf",
+        8,
+        "--r1",
+        0.5,
+        "--balance",
+        "off",
+    ]
     done = train("--resume", run, *changes, "--device", "cpu")
     assert "done after 40 pictures" in done.stdout, done.stderr
     settings = json.loads((run / "settings.json").read_text())["config"]
     found = [settings[name] for name in ("kimg", "lr_d", "lr_g", "loss")]
     assert found == [0.04, 0.00005, 0.0002, "hinge"]
+    assert (settings["spec"]["ndf"], settings["r1"], settings["balance"]) == (8, 0.5, "off")
     assert_refused(train("--resume", run, "--loss", "wasserstein"), "bce, hinge")
 
 

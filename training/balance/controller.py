@@ -65,6 +65,8 @@ class Standing:
     """Windows left of the cooldown."""
     taken: dict[str, int] = dataclasses.field(default_factory=dict)
     """Rungs taken, by verdict."""
+    helpless: str = ""
+    """The verdict for which nothing was left to try, once that was told."""
     returns: int = 0
     """Times gone back."""
     usual_gradient: float | None = None
@@ -142,6 +144,7 @@ class Controller:
             return self._tell(looks, signals) if news else None
         found = next_remedy(looks, config, shown, now.taken.get(looks, 0), everything=self.everything)
         if found is None:
+            news, now.helpless = looks != now.helpless, looks.value
             return self._tell(looks, signals, "; nothing is left to try") if news else None
         remedy, now.taken[looks] = found
         return self._do(looks, signals, remedy)

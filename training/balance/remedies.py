@@ -7,11 +7,8 @@ from typing import Any, NamedTuple
 from training.balance.verdicts import LONGEST_STRIDE, Verdict
 from training.config import TrainConfig
 
-LEAST_RATE = 1e-6
-"""No remedy lowers a rate below."""
-
-MOST_RATE = 4e-3
-"""No remedy raises a rate above."""
+FARTHEST_APART = 8
+"""No remedy takes D's rate farther from G's than by this factor."""
 
 WIDEST_D = 256
 """No remedy widens D beyond."""
@@ -32,7 +29,9 @@ Rung = Callable[[TrainConfig, int], Remedy | None]
 def lower_lr_d(config: TrainConfig, _: int) -> Remedy | None:
     """D's learning rate, halved."""
     lr = config.lr_d / 2
-    return Remedy({"lr_d": lr}, f"D's learning rate is now half, {lr:.3g}") if lr >= LEAST_RATE else None
+    if lr < config.lr_g / FARTHEST_APART:
+        return None
+    return Remedy({"lr_d": lr}, f"D's learning rate is now half, {lr:.3g}")
 
 
 def follow_the_gap(config: TrainConfig, _: int) -> Remedy | None:
@@ -49,15 +48,27 @@ def train_d_less(config: TrainConfig, _: int) -> Remedy | None:
     return Remedy({"d_every": every}, words) if every <= 4 else None
 
 
-def augment_more(config: TrainConfig, _: int) -> Remedy | None:
-    """Pictures are shifted, then coloured, for D; then more of them."""
-    if config.augment_p < 1 or config.ada_target:
+def shift_more(config: TrainConfig, _: int) -> Remedy | None:
+    """Pictures are shifted for D, all of them."""
+    if config.translate and (config.augment_p < 1 or config.ada_target):
         return Remedy({"augment_p": 1.0, "ada_target": 0.0}, "every picture is now changed before D sees it")
     if config.translate < 0.125:
         return Remedy({"translate": 0.125}, "D now sees pictures shifted by up to an eighth")
-    if config.colour < 0.2:
-        return Remedy({"colour": 0.2}, "D now sees pictures whose colours are changed a little")
     return None
+
+
+def recolour_more(config: TrainConfig, _: int) -> Remedy | None:
+    """Pictures are coloured for D."""
+    if config.colour >= 0.2:
+        return None
+    return Remedy({"colour": 0.2}, "D now sees pictures whose colours are changed a little")
+
+
+def switch_to_hinge(config: TrainConfig, _: int) -> Remedy | None:
+    """A loss under which D's lead is bounded."""
+    if config.loss == "hinge":
+        return None
+    return Remedy({"loss": "hinge"}, "the loss is now hinge, under which D's lead is bounded")
 
 
 def penalise_gradient(config: TrainConfig, _: int) -> Remedy | None:
@@ -82,7 +93,9 @@ def switch_to_wgan_gp(config: TrainConfig, _: int) -> Remedy | None:
 def raise_lr_d(config: TrainConfig, _: int) -> Remedy | None:
     """D's learning rate, doubled."""
     lr = config.lr_d * 2
-    return Remedy({"lr_d": lr}, f"D's learning rate is now double, {lr:.3g}") if lr <= MOST_RATE else None
+    if lr > config.lr_g * FARTHEST_APART:
+        return None
+    return Remedy({"lr_d": lr}, f"D's learning rate is now double, {lr:.3g}")
 
 
 def train_d_more(config: TrainConfig, _: int) -> Remedy | None:
@@ -117,8 +130,8 @@ def add_perceptual(config: TrainConfig, _: int) -> Remedy | None:
 
 
 LADDERS: dict[Verdict, tuple[Rung, ...]] = {
-    Verdict.D_TOO_FAST: (lower_lr_d, lower_lr_d, augment_more, lower_lr_d, penalise_gradient),
-    Verdict.D_OVERFITTING: (augment_more, augment_more, lower_lr_d, penalise_gradient, remember_gently),
+    Verdict.D_TOO_FAST: (shift_more, lower_lr_d, switch_to_hinge, lower_lr_d, penalise_gradient),
+    Verdict.D_OVERFITTING: (shift_more, recolour_more, lower_lr_d, penalise_gradient, remember_gently),
     Verdict.G_TOO_FAST: (raise_lr_d, raise_lr_d, train_d_more, widen_d),
 }
 """What is tried, one after the other, while a verdict stays; at the end the first ones again."""
@@ -161,7 +174,7 @@ def shorten_stride(net: str, stride: float, config: TrainConfig) -> Remedy:
     """
     lr: float = getattr(config, f"lr_{net}")
     parts = 2
-    while stride / parts > LONGEST_STRIDE / 4:
+    while stride / parts > LONGEST_STRIDE / 2:
         parts *= 2
     words = f"{net.upper()}'s learning rate is now 1/{parts}, {lr / parts:.3g}"
     return Remedy({f"lr_{net}": lr / parts}, words)

@@ -16,7 +16,7 @@ class Verdict(StrEnum):
     DIVERGED = "diverged"
 
 
-LONGEST_STRIDE = 0.05
+LONGEST_STRIDE = 0.03
 """Largest share of their size by which a step may move a network's weights. Adam moves each by about the
 learning rate at most: at usual rates that is some 0.5 to 2 % of them."""
 
