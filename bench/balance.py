@@ -73,7 +73,7 @@ class FaultyTrainer(Trainer):
         stats = super().train_step()
         if self.step >= self.breaks_at:
             self.breaks_at = math.inf
-            next(self.g.parameters()).data.view(-1)[0] = torch.nan
+            next(self.g.parameters()).data[0, 0] = torch.nan
         return stats
 
 

@@ -4,8 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from training.balance.verdicts import LONGEST_STRIDE, Verdict
+from training.balance.verdicts import Verdict
 from training.config import TrainConfig
+
+SAFE_STRIDE = 0.015
+"""Share of their size by which a step may move a network's weights after a remedy against strides."""
 
 FARTHEST_APART = 8
 """No remedy takes D's rate farther from G's than by this factor."""
@@ -169,12 +172,12 @@ def shorten_stride(net: str, stride: float, config: TrainConfig) -> Remedy:
 
     Args:
         net: ``g`` or ``d``.
-        stride: Its present stride, above ``LONGEST_STRIDE``.
+        stride: Its present stride, above ``training.balance.verdicts.LONGEST_STRIDE``.
         config: The settings in force.
     """
     lr: float = getattr(config, f"lr_{net}")
     parts = 2
-    while stride / parts > LONGEST_STRIDE / 2:
+    while stride / parts > SAFE_STRIDE:
         parts *= 2
     words = f"{net.upper()}'s learning rate is now 1/{parts}, {lr / parts:.3g}"
     return Remedy({f"lr_{net}": lr / parts}, words)
