@@ -333,6 +333,7 @@ def test_help_names_every_command_and_costs_nothing(shell: Shell) -> None:
         "evaluate",
         "prepare",
         "convert",
+        "report",
     ):
         assert name in done.stdout.decode()
     assert done.returncode == 0

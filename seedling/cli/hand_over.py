@@ -11,6 +11,7 @@ OTHERS = {
     "prepare": ("training.prepare", "Look at pictures, or make them what training sees."),
     "train": ("training.train", "Train a generator on a folder of pictures."),
     "evaluate": ("training.evaluate", "Measure the quality of a run or of a model file."),
+    "report": ("training.report.__main__", "Show how a run went, as a page."),
     "export": ("export.to_onnx", "Turn a run into a model file."),
     "convert": ("export.convert", "Write a model file in another form or arithmetic."),
 }
