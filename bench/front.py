@@ -144,7 +144,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> None:
     def zipf(server: Server) -> Result:
         return measure_paths(server.url, paths, CONNECTIONS, seconds)
 
-    with seedling({"SEEDLING_MODEL": str(arguments.model)}) as service:
+    with seedling({"SEEDLING_MODEL": str(arguments.model), "SEEDLING_DRAIN_MS": "0"}) as service:
         direct = zipf(service)
         slices = [Slice(name="straight to the service", result=direct, did={}, at_origin=direct.requests)]
         with Front(f"{service.host}:{service.port}", folder) as front:

@@ -36,7 +36,7 @@ be served while it is looked at, and when that fails: three numbers of 64 bits, 
 @pytest.fixture(scope="module")
 def origin() -> Iterator[Server]:
     """The shipped model, which takes its time."""
-    with seedling({"SEEDLING_CACHE_MB": "0"}) as service:
+    with seedling({"SEEDLING_CACHE_MB": "0", "SEEDLING_DRAIN_MS": "0"}) as service:
         yield service
 
 
@@ -149,7 +149,7 @@ def test_what_a_key_bought_is_neither_kept_nor_given_to_others(client: httpx.Cli
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def guarded(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """A cache before a service that asks for keys, and counts."""
     folder = tmp_path_factory.mktemp("guarded")
     file = folder / "keys"
@@ -159,6 +159,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         for words in (["new", "anna"], ["sign", "site"])
     )
     settings = {"SEEDLING_KEYS": str(file), "SEEDLING_QUOTA_PER_KEY": "1000/minute"}
+    settings |= {"SEEDLING_MODEL": str(toy_model), "SEEDLING_DRAIN_MS": "0"}
     with seedling(settings) as service, Front(f"{service.host}:{service.port}", folder) as nginx:
         yield nginx, key.strip(), secret.strip()
 
@@ -239,8 +240,11 @@ def test_pictures_stream_through_as_they_are_grown(front: Front) -> None:
     assert first < whole / 2
 
 
-def test_without_the_service_what_is_there_is_still_served(tmp_path: Path) -> None:
-    with seedling() as service, Front(f"{service.host}:{service.port}", tmp_path) as front:
+def test_without_the_service_what_is_there_is_still_served(toy_model: Path, tmp_path: Path) -> None:
+    with (
+        seedling({"SEEDLING_MODEL": str(toy_model), "SEEDLING_DRAIN_MS": "0"}) as service,
+        Front(f"{service.host}:{service.port}", tmp_path) as front,
+    ):
         kept = front.get("/images/ivan.png")
         service.stop()
         with httpx.Client(base_url=front.url) as client, ThreadPoolExecutor(8) as pool:
