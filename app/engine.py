@@ -35,7 +35,7 @@ T = TypeVar("T")
 MARGIN = 1.1
 """What is told to take so long took a little less a moment ago: the rate wobbles."""
 
-GRACE_S = 5.0
+GRACE_S = 3.0
 """How long the threads may take over their last batches when the engine stops, in seconds."""
 
 STOPPING = "the service is stopping"

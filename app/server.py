@@ -34,7 +34,7 @@ LINGER_S = 0.1
 LAST_S = 1.0
 """Time before the end that is left for saying no to what could not be done, in seconds."""
 
-STUCK_S = 3.0
+STUCK_S = 5.0
 """How much longer than its grace a process that hangs may live, in seconds."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -142,6 +142,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Closes the door and finishes what was let in."""
+        for _ in range(2):  # turns of the loop, in which it accepts who waits; closing would turn them away
+            await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         await asyncio.sleep(LINGER_S)
