@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import TOY_CONFIG, TOY_DATA
 
+from models.dcgan import INIT_STD
 from training.balance.keeper import WINDOW, Balance
 from training.balance.probe import LEAST_LEFT, Probe, all_finite, held_apart, stride
 from training.balance.verdicts import LONGEST_STRIDE, Verdict
@@ -148,8 +149,8 @@ def test_samples_that_are_all_the_same_have_no_diversity(pixels: np.ndarray) -> 
 
 
 def test_a_stride_is_adam_s_step_over_the_weights_size() -> None:
-    weight = torch.nn.Parameter(torch.full((4, 4), 0.5))
-    optimizer = torch.optim.Adam([weight], lr=0.01)
+    weight = torch.nn.Parameter(torch.full((4, 4), 0.01))
+    optimizer = torch.optim.Adam([weight], lr=0.001)
     weight.grad = torch.full((4, 4), 7.0)
     before = weight.detach().clone()
     optimizer.step()
@@ -157,6 +158,14 @@ def test_a_stride_is_adam_s_step_over_the_weights_size() -> None:
     assert stride(optimizer).item() == pytest.approx(
         moved.item(), rel=1e-4
     )  # Adam's first two steps are alike
+
+
+def test_weights_that_have_grown_do_not_hide_a_stride() -> None:
+    weight = torch.nn.Parameter(torch.full((4, 4), 7.0))
+    optimizer = torch.optim.Adam([weight], lr=0.001)
+    weight.grad = torch.full((4, 4), 7.0)
+    optimizer.step()
+    assert stride(optimizer).item() == pytest.approx(0.001 / INIT_STD, rel=1e-4)
 
 
 @pytest.mark.parametrize(("count", "apart"), [(50, 8), (64, 8), (400, 20), (10_000, 128)])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.contract import PIXEL_SCALE
+from models.dcgan import INIT_STD
 from training.loop import Trainer
 from training.samples import fixed_latents
 
@@ -103,12 +104,14 @@ LEAST_LEFT = 40
 def stride(optimizer: torch.optim.Adam) -> Tensor:
     """Returns how far Adam's next step would move the weights, as a share of their size; a scalar.
 
-    Biases and BatchNorm's scales are left out: they begin at 0 or are few.
+    Of the size that they began with, where they have grown: steps that are too long make large weights, which
+    would hide it. Biases and BatchNorm's scales are left out: they begin at 0 or are few.
     """
     [group] = optimizer.param_groups
     beta1, beta2 = group["betas"]
     weights = [weight for weight in group["params"] if weight.ndim > 1]
     moved = size = torch.zeros((), device=weights[0].device)
+    first = sum(weight.numel() for weight in weights) * INIT_STD**2
     for weight in weights:
         size = size + weight.square().sum()
         state = optimizer.state.get(weight)
@@ -117,7 +120,7 @@ def stride(optimizer: torch.optim.Adam) -> Tensor:
             mean = state["exp_avg"] / (1 - beta1**steps)
             square = state["exp_avg_sq"] / (1 - beta2**steps)
             moved = moved + (mean / (square.sqrt() + group["eps"])).square().sum()
-    share: Tensor = group["lr"] * (moved / size).sqrt()
+    share: Tensor = group["lr"] * (moved / size.clamp(max=first)).sqrt()
     return share
 
 
