@@ -35,6 +35,24 @@ def test_all_ways_are_measured_and_compared(tmp_path: Path) -> None:
     assert "share of the matrix rate" in done.stdout
 
 
+def test_every_place_of_pictures_is_measured(tmp_path: Path) -> None:
+    small = ["--pictures=64", "--resolution=16", "--batch-size=8", "--workers=1"]
+    short = ["--seconds=0.05", "--rounds=1", "--folder", str(tmp_path), "--json", str(tmp_path / "found")]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.data", *small, *short],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found").read_text())
+    assert found["rates"].keys() >= {"memory", "one file", "one file, forgotten"}
+    assert found["bytes"]["one file"] == 64 * 16 * 16 * 3 + 128
+    assert "WebDataset" in done.stdout
+    assert list(tmp_path.iterdir()) == [tmp_path / "found"]
+
+
 def test_a_ratio_is_the_median_over_rounds() -> None:
     rates = {OURS: [30.0, 90.0, 40.0], PLAIN: [10.0, 10.0, 20.0], EXAMPLE: [10.0, 10.0, 10.0]}
     assert [figure.value for figure in figures(rates)] == [3.0, 4.0]

@@ -125,8 +125,13 @@ class RowReader:
         Raises:
             PackedError: If the file has become shorter.
         """
-        for _ in self._pool.map(self._read, picks.tolist(), out):
+        shares = (slice(k, None, READERS) for k in range(READERS))
+        for _ in self._pool.map(lambda share: self._read_rows(picks[share].tolist(), out[share]), shares):
             pass
+
+    def _read_rows(self, picks: list[int], rows: NDArray[np.uint8]) -> None:
+        for pick, row in zip(picks, rows, strict=True):
+            self._read(pick, row)
 
     def _read(self, pick: int, row: NDArray[np.uint8]) -> None:
         found = os.preadv(self._file, [row.data], self._offset + pick * self._row)
