@@ -93,7 +93,9 @@ async def load(live: Live, seconds: float, clients: int) -> Counter[int]:
 
 
 def test_minutes_of_overload_end_when_the_load_does(tmp_path: Path, toy_model: Path) -> None:
-    with living(tmp_path / "run", model=toy_model, max_queue=256, cache_mb=0) as live:
+    # These clients do not ask again when a connection is closed that they were about to use.
+    bounds = {"max_queue": 256, "cache_mb": 0, "keep_alive_ms": 60_000}
+    with living(tmp_path / "run", model=toy_model, **bounds) as live:
         asyncio.run(load(live, 30, 60))
         before = status_mb(live.process.pid)
         statuses = asyncio.run(load(live, 180, 200))
