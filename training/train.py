@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import re
 import resource
@@ -35,6 +36,7 @@ from training.losses import make_loss
 from training.report.page import REPORT_FILE
 from training.report.story import SETTINGS_FILE
 from training.run import Run, RunOptions
+from training.speed import choose_speed
 
 RECIPE = {
     field.name: cast("type", field.type)
@@ -232,6 +234,7 @@ def begin(args: argparse.Namespace, device: torch.device, world: World) -> Run:
     if config.augment_by_size:
         config = suited_to(config, len(pictures.pixels))
     options = RunOptions(folder=folder, minutes=args.minutes, checkpoint_minutes=args.checkpoint_minutes)
+    config = world.from_leader(choose(args, config, pictures, device, budget) if world.leads else config)
     if budget:
         config = world.from_leader(fit(budget, args, config, pictures, device))
         options = dataclasses.replace(
@@ -319,6 +322,20 @@ def fit(
     speed = measure_speed(config, pictures.pixels, device, seconds)
     config = budget.fit(config, speed, len(pictures.pixels), given)
     sys.stdout.write(f"{budget.describe(config, speed)}\n")
+    return config
+
+
+def choose(
+    args: argparse.Namespace,
+    config: TrainConfig,
+    pictures: PictureSet,
+    device: torch.device,
+    budget: Budget | None,
+) -> TrainConfig:
+    """Returns the recipe with the fastest way to compute steps, and says which it is."""
+    limit = budget.seconds if budget else (args.minutes or math.inf) * 60
+    config, said = choose_speed(config, pictures.pixels, device, limit=limit)
+    sys.stdout.write(f"{said}\n" if said else "")
     return config
 
 
