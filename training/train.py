@@ -414,13 +414,14 @@ def main() -> None:
 def train(args: argparse.Namespace, device: torch.device, world: World) -> None:
     """Begins a run or goes on with one, and carries it out."""
     folder = run_to_resume(args, world)
-    run = resume(args, folder, device, world) if folder else begin(args, device, world)
-    if run.trainer.device.type == "cpu" and not (folder or args.preset or args.budget):
-        sys.stdout.write("no GPU: the preset spec takes days here; --preset light is made for that\n")
-    try:
+    size = configure(args).batch_size
+    try:  # the first steps are those that try how fast the machine is
+        run = resume(args, folder, device, world) if folder else begin(args, device, world)
+        size = run.trainer.config.batch_size
+        if device.type == "cpu" and not (folder or args.preset or args.budget):
+            sys.stdout.write("no GPU: the preset spec takes days here; --preset light is made for that\n")
         dry_run(run.trainer) if args.dry_run else carry_out(run)
     except torch.OutOfMemoryError as error:
-        size = run.trainer.config.batch_size
         raise ConfigError(f"out of memory with batches of {size}: try --batch-size {size // 2}") from error
 
 
