@@ -77,6 +77,21 @@ def test_where_there_is_no_time_to_measure_none_is_promised() -> None:
     assert "no time to measure quality" in budget.describe(config, SLOW)
 
 
+@pytest.mark.parametrize("seconds", [120, 540, 1500, 36_000])
+@pytest.mark.parametrize("judged", [1, 25, 3_000])
+@pytest.mark.parametrize("finalised", [0.1, 20])
+def test_a_plan_is_either_one_to_train_by_or_refused(seconds: float, judged: float, finalised: float) -> None:
+    speed = Speed(trained=100, judged=judged, finalised=finalised)
+    try:
+        config = Budget(seconds).fit(TrainConfig(), speed, 10_000, set())
+    except ConfigError as error:
+        assert seconds == 120
+        assert "give more" in str(error)  # noqa: PT017
+    else:
+        assert 0.1 * 0.2 * seconds <= config.kimg <= 0.1 * seconds
+        assert config.quality_kimg == 0 or config.kimg / config.quality_kimg <= 25.2
+
+
 def test_pictures_that_are_hardly_seen_twice_need_no_augmentation() -> None:
     recipe = dataclasses.replace(TrainConfig(), translate=0.0625)
     assert Budget(1500).fit(recipe, SLOW, 20_000, set()).translate == 0
@@ -90,8 +105,8 @@ def test_what_was_asked_for_stays() -> None:
 
 
 def test_too_little_time_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"of 30 s only .* would be left for training"):
-        Budget(30).fit(TrainConfig(), FAST, 4_000, set())
+    with pytest.raises(ConfigError, match=r"of 20 s only .* would be left for training"):
+        Budget(20).fit(TrainConfig(), FAST, 4_000, set())
 
 
 def test_the_length_is_set_anew_by_the_speed_so_far() -> None:

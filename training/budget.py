@@ -34,11 +34,14 @@ MEASUREMENTS = (4, 25)
 SAVE_SECONDS = 3.0
 """Allowed for a checkpoint, a sheet and a report."""
 
-EXPORT_SECONDS = 25.0
-"""Allowed for the export, a process of its own, for the card and the report."""
+EXPORT_SECONDS = 15.0
+"""Allowed for the export, a process of its own, for the card and the report, where nobody else computes."""
 
 LOOKS = 20
 """Times at which the length is set anew by the speed so far."""
+
+ENOUGH = 0.5
+"""Least share of the time that goes to steps; quality is measured of fewer pictures for it, or not at all."""
 
 WARM_UP = 20
 """Steps after which a fast machine is at its speed."""
@@ -85,6 +88,8 @@ class Speed:
     """Pictures whose features are extracted."""
     finalised: float = 0.0
     """Seconds for a generator to show: its BatchNorm statistics are computed anew."""
+    crowding: float = 1.0
+    """Seconds that a second of one thread's work takes: above 1 where others compute, too."""
 
     def measurement(self, samples: int) -> float:
         """Returns the seconds of one measurement of quality, with its checkpoint and its report."""
@@ -116,7 +121,14 @@ def measure_speed(
         started = time.perf_counter()
         extract(picture_batches(sample), extractor, device).sum().item()
         judged = len(sample) / (time.perf_counter() - started)
-    return Speed(trained=trained, judged=judged, finalised=finalised)
+    return Speed(trained=trained, judged=judged, finalised=finalised, crowding=_crowding())
+
+
+def _crowding() -> float:
+    started, worked = time.perf_counter(), time.thread_time()
+    while time.thread_time() - worked < 0.2:
+        pass
+    return min(max((time.perf_counter() - started) / 0.2, 1.0), 4.0)
 
 
 def _take_steps(trainer: Trainer, seconds: float) -> float:
@@ -171,21 +183,17 @@ class Budget:
         Raises:
             ConfigError: If the time is too short to train at all.
         """
-        samples = self._samples(speed) if "quality_samples" not in given else config.quality_samples
-        measured = samples > 0 and not ("quality_kimg" in given and not config.quality_kimg)
-        cost = speed.measurement(samples) if measured else 0.0
-        self.reserve = EXPORT_SECONDS + speed.finalised + SAVE_SECONDS + 2 * cost
-        real = min(REAL_PER_SAMPLE * samples, pictures) / speed.judged if measured else 0.0
-        training = self.training_left - real
-        if training < 0.2 * self.seconds:
+        left = self.seconds - self.spent
+        for samples in self._choices(config, speed, given):  # the most first, none last
+            count, stepping = self._share(samples, speed, pictures)
+            if stepping > ENOUGH * left:
+                break
+        if stepping < 0.2 * self.seconds:
             raise ConfigError(
-                f"of {tell_duration(self.seconds)} only {max(training, 0):.0f} s would be left for training, "
+                f"of {tell_duration(self.seconds)} only {max(stepping, 0):.0f} s would be left for training, "
                 "beside loading, measuring and exporting: give more"
             )
-        fewest, most = MEASUREMENTS
-        count = min(max(int(MEASURING * training / cost), fewest), most) if measured else 0
-        self.sheets = min(max(count, int(SHOWING * training / (speed.finalised + 1)), 4), MOST_SHEETS)
-        kimg = speed.trained * (training - count * cost - self.sheets * speed.finalised) / 1000
+        kimg = speed.trained * stepping / 1000
         derived = {
             "kimg": round_figure(kimg),
             "ema_half_life_kimg": round_figure(min(0.02 * kimg, 20)),
@@ -200,14 +208,26 @@ class Budget:
         changes: dict[str, Any] = {name: value for name, value in derived.items() if name not in given}
         return dataclasses.replace(config, **changes)
 
-    def _samples(self, speed: Speed) -> int:
-        """Returns the pictures for a measurement: as many as a hundredth of the time is enough for."""
-        for samples in SAMPLES:
-            if samples / speed.judged <= 0.01 * self.seconds:
-                return samples
-        fewest = SAMPLES[-1]
-        whole = REAL_PER_SAMPLE * fewest / speed.judged + MEASUREMENTS[0] * speed.measurement(fewest)
-        return fewest if whole < 0.25 * self.seconds else 0
+    def _choices(self, config: TrainConfig, speed: Speed, given: set[str]) -> list[int]:
+        """Returns numbers of pictures that a measurement may take; 0 is no measurement."""
+        if "quality_kimg" in given and not config.quality_kimg:
+            return [0]
+        if "quality_samples" in given:
+            return [config.quality_samples]
+        return [n for n in SAMPLES if n / speed.judged <= 0.01 * self.seconds or n == SAMPLES[-1]] + [0]
+
+    def _share(self, samples: int, speed: Speed, pictures: int) -> tuple[int, float]:
+        """Returns the number of measurements that there is time for, and the seconds left for steps."""
+        cost = speed.measurement(samples) if samples else 0.0
+        self.reserve = EXPORT_SECONDS * speed.crowding + speed.finalised + SAVE_SECONDS + 2 * cost
+        training = self.training_left
+        count = 0
+        if samples:
+            training -= min(REAL_PER_SAMPLE * samples, pictures) / speed.judged
+            fewest, most = MEASUREMENTS
+            count = min(max(int(MEASURING * training / cost), fewest), most)
+        self.sheets = min(max(count, int(SHOWING * training / (speed.finalised + 1)), 4), MOST_SHEETS)
+        return count, training - count * cost - self.sheets * speed.finalised
 
     def describe(self, config: TrainConfig, speed: Speed) -> str:
         """Returns what was chosen, in a sentence."""
