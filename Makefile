@@ -4,6 +4,8 @@ PYTHON ?= python3
 RUNTIME ?= cpu
 SBOM ?= seedling-$(RUNTIME).cdx.json
 VENV ?= .venv$(addprefix -,$(filter-out cpu,$(RUNTIME)))
+RAY_VENV ?= .venv-ray
+RAY ?= replicas=1
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := $(VENV)/bin
@@ -13,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --quiet --constraint constraints.txt --universal -
   --generate-hashes --no-annotate --custom-compile-command "make lock" --output-file requirements/
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train-env test soak check format docs lock sbom audit image image-test clean
+.PHONY: help serve serve-ray train-env test test-ray soak check format docs lock sbom audit image image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,10 +25,16 @@ serve: $(VENV)/.runtime ## serve the shipped model, or the one that SEEDLING_MOD
 	@SEEDLING_HOST=$(HOST) SEEDLING_PORT=$(PORT) \
 	  SEEDLING_PROVIDER=$${SEEDLING_PROVIDER:-$(or $(filter-out cpu,$(RUNTIME)),auto)} exec $(BIN)/python -m app
 
+serve-ray: $(RAY_VENV)/.ray ## the same as a deployment of Ray Serve; RAY='replicas=2 cpus=1' says how (docs/ray.md)
+	@SEEDLING_HOST=$(HOST) SEEDLING_PORT=$(PORT) exec $(RAY_VENV)/bin/python -m app.on_ray $(RAY)
+
 train-env: $(VENV)/.full ## make the environment for training, export and the tests; some GB
 
 test: check ## run everything that must pass
 	$(BIN)/python -m pytest
+
+test-ray: $(RAY_VENV)/.ray ## run the tests of the service on Ray, on a cluster of three nodes on this machine
+	$(RAY_VENV)/bin/python -m pytest --noconftest -m ray -s tests/test_ray.py
 
 soak: $(VENV)/.full ## run what takes minutes each: a million pictures, overload, reloads, workers killed
 	$(BIN)/python -m pytest -m soak -s
@@ -65,7 +73,7 @@ image-test: ## build the image and test it, with buildah, where there is no dock
 	scripts/image-test
 
 clean: ## remove the environment and what tools left
-	rm -rf $(VENV) site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(RAY_VENV) site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
 
 # An environment for training serves too, so serving does not ask for a second one.
 $(VENV)/.runtime: pyproject.toml requirements/$(RUNTIME).txt requirements/build.txt
@@ -78,6 +86,13 @@ $(VENV)/.runtime: pyproject.toml requirements/$(RUNTIME).txt requirements/build.
 $(VENV)/.full: $(VENV)/.runtime constraints.txt
 	@echo "adding what training and the tests need to $(VENV): torch among it, some GB"
 	@$(INSTALL) --editable '.[$(RUNTIME),train,dev]'
+	@touch $@
+
+# Of its own: Ray is large, and nothing else needs it.
+$(RAY_VENV)/.ray: pyproject.toml constraints.txt
+	@test -x $(RAY_VENV)/bin/python || { echo "making $(RAY_VENV) for the service on Ray"; $(PYTHON) -m venv $(RAY_VENV); }
+	@$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[$(RUNTIME),ray]' onnx pytest
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.runtime
