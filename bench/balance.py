@@ -103,8 +103,9 @@ def play(fault: Fault, config: TrainConfig, pixels: NDArray[np.uint8], folder: P
     """
     judge = Judge(pixels, config.quality_samples, torch.device("cpu"), cache)
     config = fault.change(config)
-    learned = pixels[: fault.pictures]
-    seen, held_out = held_apart(learned) if config.balance != "off" else (learned, learned[:0])
+    seen, held_out = held_apart(
+        pixels[: fault.pictures]
+    )  # without a controller too, so that arms can be compared
     trainer = FaultyTrainer(config, seen, torch.device("cpu"))
     trainer.breaks_at = fault.breaks_at * config.total_steps
     balance = Balance(trainer, Probe.of(trainer, seen, held_out))
