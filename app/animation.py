@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from app.encode import LOSSLESS, WEBP_METHOD, describe, exif
 from app.look import to_image
+from app.provenance import XMP, mark_gif
 
 PNG_LEVEL = 1
 """zlib level of APNGs: on the shipped model's pictures level 1 takes half the time of Pillow's default,
@@ -41,17 +42,19 @@ def animate(
         text: What the file says of itself, in ASCII.
     """
     images = [to_image(frame) for frame in frames]
+    bare = exif(text).removeprefix(b"Exif\0\0")  # a WebP's chunk has it without, and Pillow leaves it in
     options: dict[str, object]
     match form:
         case "apng":
             info = PngInfo()
             for name, value in text.items():
                 info.add_text(name, value)
+            info.add_itxt("XML:com.adobe.xmp", XMP.decode())
             options = {"compress_level": PNG_LEVEL, "pnginfo": info}
         case "webp" if quality == LOSSLESS:
-            options = {"lossless": True, "method": 0, "exif": exif(text)}
+            options = {"lossless": True, "method": 0, "exif": bare, "xmp": XMP}
         case "webp":
-            options = {"quality": quality, "method": WEBP_METHOD, "exif": exif(text)}
+            options = {"quality": quality, "method": WEBP_METHOD, "exif": bare, "xmp": XMP}
         case "gif":
             images = _reduce(frames)
             options = {"comment": describe(text).encode(), "optimize": False}
@@ -59,7 +62,7 @@ def animate(
     buffer = io.BytesIO()
     kind = "PNG" if form == "apng" else form.upper()
     first.save(buffer, kind, save_all=True, append_images=rest, duration=frame_ms, loop=0, **options)
-    return buffer.getvalue()
+    return mark_gif(buffer.getvalue()) if form == "gif" else buffer.getvalue()
 
 
 def _reduce(frames: NDArray[np.uint8]) -> list[Image.Image]:

@@ -12,6 +12,7 @@ from PIL import Image, features
 from app.look import to_image
 from app.parameters import Still
 from app.png import Effort, png
+from app.provenance import XMP
 
 EXIF_DESCRIPTION, EXIF_SOFTWARE = 0x010E, 0x0131
 """EXIF's numbers of the fields that hold what a picture says of itself."""
@@ -65,7 +66,7 @@ def encode(
         effort: How hard PNG presses.
     """
     if form == "png":
-        return png(pixels, text, effort)
+        return png(pixels, text, effort, XMP)
     options: dict[str, object]
     match form:
         case "webp" if quality == LOSSLESS:
@@ -78,7 +79,7 @@ def encode(
             options = {"quality": quality, "subsampling": "4:4:4", "speed": AVIF_SPEED, "max_threads": 1}
     kind = "JPEG" if form == "jpg" else form.upper()
     buffer = io.BytesIO()
-    to_image(pixels).save(buffer, kind, exif=exif(text), **options)
+    to_image(pixels).save(buffer, kind, exif=exif(text), xmp=XMP, **options)
     return buffer.getvalue()
 
 

@@ -20,6 +20,7 @@ from app.fair_queue import FairQueue, Waiting
 from app.layout import probe
 from app.model import Model
 from app.png import Effort, png
+from app.provenance import XMP
 from app.runners import Pictures, Runner
 from app.samples import pack_samples
 from app.tally import ModelTally
@@ -439,7 +440,7 @@ class Engine:
 
     def png(self, pixels: Pictures, text: dict[str, str]) -> bytes:
         """Packs a picture or a sheet, (H, W, C) uint8, with metadata, as the settings say."""
-        return png(pixels, text, self._effort)
+        return png(pixels, text, self._effort, XMP)
 
     def describe(self, source: Source) -> dict[str, str]:
         """Returns the metadata of a picture's PNG."""

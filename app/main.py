@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import admin, catalogue, generate, images, interpolate, metrics, operations, pages, problems
+from app import admin, catalogue, generate, images, interpolate, metrics, operations, pages, problems, verify
 from app.access_log import AccessLog
 from app.browsers import OtherOrigins
 from app.cache import AnswerCache
@@ -92,9 +92,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for prefix in ("", "/models/{edition}"):
         for router in (images.addresses, interpolate.addresses):
             app.include_router(router, prefix=prefix, responses=problems.RESPONSES)
-    app.include_router(generate.router, responses=problems.RESPONSES)
-    for dialect in (openai, inference):
-        app.include_router(dialect.router, responses=problems.RESPONSES)
+    for part in (generate, verify, openai, inference):
+        app.include_router(part.router, responses=problems.RESPONSES)
     app.include_router(operations.router)
     app.include_router(metrics.router)
     if settings.keys:

@@ -34,6 +34,9 @@ BAND = 64
 """Rows that are filtered at once where all filters are tried: the temporaries stay in the cache."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_XMP_HEAD = b"XML:com.adobe.xmp" + bytes(5)
+"""Neither compressed, nor in a language, nor translated."""
+
 _KEYWORD = re.compile(r"(?! )(?!.*  )[\x20-\x7e\xa1-\xff]{1,79}(?<! )")
 _TEXT = re.compile(r"[\n\x20-\x7e\xa0-\xff]*")
 
@@ -42,7 +45,9 @@ class PngError(SeedlingError, ValueError):
     """Pixels or metadata that no PNG can hold."""
 
 
-def png(pixels: Bytes, text: Mapping[str, str] | None = None, effort: Effort = "fast") -> bytes:
+def png(
+    pixels: Bytes, text: Mapping[str, str] | None = None, effort: Effort = "fast", xmp: bytes = b""
+) -> bytes:
     r"""Encodes a picture; safe to call from many threads, which run at the same time.
 
     Args:
@@ -52,6 +57,7 @@ def png(pixels: Bytes, text: Mapping[str, str] | None = None, effort: Effort = "
             ``\n``.
         effort: ``fast``; or ``small``, which tries many ways, takes many times as long, and keeps the
             smallest, so that it is never larger than ``fast``.
+        xmp: An XMP packet in UTF-8; none if empty.
 
     Returns:
         The file.
@@ -67,6 +73,8 @@ def png(pixels: Bytes, text: Mapping[str, str] | None = None, effort: Effort = "
     rows = pixels.reshape(height, width * channels)
     header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
     texts = [_chunk(b"tEXt", _entry(keyword, value)) for keyword, value in (text or {}).items()]
+    if xmp:
+        texts.append(_chunk(b"iTXt", _XMP_HEAD + xmp))
     stream = _fast(rows) if effort == "fast" else _small(rows, channels)
     return b"".join(
         [_SIGNATURE, _chunk(b"IHDR", header), *texts, _chunk(b"IDAT", stream), _chunk(b"IEND", b"")]

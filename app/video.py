@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.encode import describe
+from app.provenance import mark_mp4
 
 INDEX_BYTES = 4000, 32
 """Room for the index, in all and for each frame: it comes first, so that a film plays before all of it is
@@ -51,4 +52,4 @@ def film(frames: NDArray[np.uint8], frame_ms: int, quality: int, text: Mapping[s
         for pixels in rgb:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")))
         container.mux(stream.encode())
-    return buffer.getvalue()
+    return mark_mp4(buffer.getvalue())

@@ -21,6 +21,7 @@ from seedling.vocabulary import (
     Seed,
     ServedModel,
     Still,
+    Verification,
     to_body,
     to_query,
 )
@@ -37,6 +38,8 @@ class Ask(Generic[T]):
     """Path and query."""
     body: Mapping[str, object] | None = None
     """The body as JSON; with one the request is a POST."""
+    content: bytes | None = None
+    """A PNG as the body; with one the request is a POST too."""
 
 
 ReadLine = Callable[[str], Picture]
@@ -133,6 +136,23 @@ def path(a: Seed, b: Seed, options: PathOptions) -> Ask[bytes]:
 def models() -> Ask[list[ServedModel]]:
     """Asks what is served."""
     return Ask(lambda answer: answer.json()["data"], "/v1/models")
+
+
+def verify(content: bytes, seed: Seed | None, options: PictureOptions) -> Ask[Verification]:
+    """Asks whether a picture was grown there.
+
+    Args:
+        content: A PNG.
+        seed: What it should be of; what its metadata says when missing.
+        options: The other parameters, with a seed.
+
+    Raises:
+        SeedError: If the seed is none.
+    """
+    wanted = {name: value for name, value in options.items() if name != "format"}
+    if seed is not None:
+        wanted["seed"] = resolve_seed(seed)
+    return Ask(lambda answer: answer.json(), f"/verify{to_query(wanted)}", content=content)
 
 
 def error_of(answer: httpx.Response) -> ServiceError:

@@ -16,7 +16,7 @@ from seedling.asks import Ask, ReadLine
 from seedling.errors import AddressError, NoAnswerError
 from seedling.patience import Patience
 from seedling.picture import Picture
-from seedling.vocabulary import PathOptions, PictureOptions, Seed, ServedModel
+from seedling.vocabulary import PathOptions, PictureOptions, Seed, ServedModel, Verification
 
 T = TypeVar("T")
 
@@ -48,13 +48,15 @@ class _Asker:
     ) -> httpx.Request:
         """Returns what is sent; it says how long the answer is waited for, so that no may be said at once."""
         return http.build_request(
-            "GET" if ask.body is None else "POST",
+            "GET" if ask.body is None and ask.content is None else "POST",
             ask.address,
             json=ask.body,
+            content=ask.content,
             headers={
                 "Accept": "*/*" if ask.body is None else "application/x-ndjson",
                 "X-Timeout-Ms": str(math.ceil(1000 * patience.left_s)),
-            },
+            }
+            | ({} if ask.content is None else {"Content-Type": "image/png"}),
             timeout=patience.left_s,
         )
 
@@ -134,6 +136,18 @@ class Client(_Asker):
     def interpolate(self, a: Seed, b: Seed, **options: Unpack[PathOptions]) -> bytes:
         """Returns the path from seed to seed: a strip as PNG, or what ``format`` says; as ``image``."""
         return self._call(asks.path(a, b, options))
+
+    def verify(
+        self, content: bytes, seed: Seed | None = None, **options: Unpack[PictureOptions]
+    ) -> Verification:
+        """Tells whether a picture was grown by a model of the service; as ``image``.
+
+        Args:
+            content: A PNG.
+            seed: The seed that it should be of; what its metadata says when missing.
+            **options: With a seed, the rest of what it should be.
+        """
+        return self._call(asks.verify(content, seed, options))
 
     def models(self) -> list[ServedModel]:
         """Returns what is served, the default first; as ``image``."""
@@ -238,6 +252,12 @@ class AsyncClient(_Asker):
     async def interpolate(self, a: Seed, b: Seed, **options: Unpack[PathOptions]) -> bytes:
         """As ``Client.interpolate``."""
         return await self._call(asks.path(a, b, options))
+
+    async def verify(
+        self, content: bytes, seed: Seed | None = None, **options: Unpack[PictureOptions]
+    ) -> Verification:
+        """As ``Client.verify``."""
+        return await self._call(asks.verify(content, seed, options))
 
     async def models(self) -> list[ServedModel]:
         """As ``Client.models``."""

@@ -90,6 +90,27 @@ class ServedModel(TypedDict, total=False):
     metrics: dict[str, float]
 
 
+class Verification(TypedDict, total=False):
+    """Whether a picture was grown by a service, as the service says; what is not known is missing."""
+
+    verdict: Literal["identical", "same_pixels", "other_edition", "altered", "other_model", "unknown"]
+    """Byte for byte what the service grows; in its pixels; but for rounding; not; or it cannot be told."""
+    detail: str
+    """The same in a sentence."""
+    seed: str
+    """In decimal."""
+    model: str
+    """SHA-256 of the model file."""
+    address: str
+    """Path of the picture as it is grown there, for ever."""
+    pixels: int
+    """How many were compared."""
+    different: int
+    """How many of them differ."""
+    largest_difference: int
+    """By how much at most, in levels of 255."""
+
+
 def to_body(options: Mapping[str, object]) -> dict[str, object]:
     """Returns parameters as JSON has them: under their own names, and only those that are given."""
     given = {name.rstrip("_"): value for name, value in options.items() if value is not None}

@@ -363,3 +363,15 @@ def test_the_shell_completes_commands_and_values(shell: Shell) -> None:
     assert "--background" in complete("seedling generate --ba")
     script = shell("--show-completion", "bash").stdout.decode()
     assert "complete" in script or "COMP_WORDS" in script
+
+
+def test_pictures_are_verified(call: Shell, url: str, service: httpx.Client, tmp_path: Path) -> None:
+    (tmp_path / "ours.png").write_bytes(service.get("/images/7.png").content)
+    Image.new("RGB", (16, 16)).save(tmp_path / "other.png")
+    one = call("verify", "ours.png", "--url", url)
+    assert (one.returncode, one.stdout.split()[:2]) == (0, [b"ours.png:", b"identical:"])
+    both = call("verify", "ours.png", "other.png", "--url", url)
+    assert both.returncode == 1
+    assert b"other.png: unknown: " in both.stdout
+    assert call("verify", "ours.png", "--url", url, "--seed", "8", "--model", "toy").returncode == 1
+    assert call("verify", "nothing.png", "--url", url).returncode == 2

@@ -156,6 +156,16 @@ def test_what_is_served_is_told(client: seedling.Client) -> None:
     assert client.ready()
 
 
+def test_what_was_grown_is_told_from_what_was_not(client: seedling.Client) -> None:
+    picture = client.image("alice", size=32)
+    assert client.verify(picture.content)["verdict"] == "identical"
+    assert client.verify(picture.content, "alice", size=32, format="png")["verdict"] == "identical"
+    assert client.verify(picture.content, "bob", size=32)["verdict"] == "altered"
+    with pytest.raises(seedling.ServiceError, match="expected a PNG") as refused:
+        client.verify(b"no picture")
+    assert refused.value.status == 422
+
+
 def test_a_picture_is_saved_and_shown(client: seedling.Client, tmp_path: Path) -> None:
     picture = client.image("alice", size=20)
     assert picture.save(tmp_path / "a.png").read_bytes() == picture.content
@@ -207,6 +217,7 @@ def test_the_asynchronous_client_does_the_same(client: seedling.Client, url: str
                 await asked.latents(z),
                 await asked.interpolate("a", "b", steps=3),
                 await asked.models(),
+                await asked.verify(client.image("a").content),
                 await asked.ready(),
                 asked.url("a", t=0.5, to="b"),
                 first,
@@ -218,6 +229,7 @@ def test_the_asynchronous_client_does_the_same(client: seedling.Client, url: str
         client.latents(z),
         client.interpolate("a", "b", steps=3),
         client.models(),
+        client.verify(client.image("a").content),
         True,
         client.url("a", t=0.5, to="b"),
         client.generate("a", 3),

@@ -16,6 +16,7 @@ from models.contract import SeedlingError
 from seedling.cli.catalogue import models
 from seedling.cli.hand_over import OTHERS, forward, serve
 from seedling.cli.pictures import generate, interpolate
+from seedling.cli.verify import verify
 from seedling.errors import NoAnswerError, ServiceError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
@@ -30,6 +31,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command()(generate)
 app.command()(interpolate)
 app.command()(models)
+app.command()(verify)
 app.command(context_settings=THEIRS, add_help_option=False)(serve)
 for name in OTHERS:
     app.command(name, context_settings=THEIRS, add_help_option=False)(forward(name))

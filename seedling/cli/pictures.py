@@ -92,11 +92,11 @@ def generate(  # noqa: PLR0913 - each is an option
     start = None if radius is None else variant or 0
     names = [name for seed in seeds for name in targets.name_each(seed, count, start)]
     if out == targets.STDOUT and len(names) == 1:
-        with _connect(url, model, key) as client:
+        with connect(url, model, key) as client:
             sys.stdout.buffer.write(client.generate(seeds[0], **wanted)[0].content)
         return
     paths = targets.place(out, names, f".{form}", force=force)
-    with _connect(url, model, key) as client:
+    with connect(url, model, key) as client:
         _write_all(client, seeds, count, wanted, paths)
     sys.stdout.write(targets.summarise(paths))
 
@@ -143,7 +143,7 @@ def interpolate(  # noqa: PLR0913 - each is an option
     ending = ".png" if form in {"strip", "sheet", "apng"} else f".{form}"
     stem = f"{targets.name(a)}-{targets.name(b)}"
     paths = [] if out == targets.STDOUT else targets.place(out, [stem], ending, force=force)
-    with _connect(url, model, key) as client:
+    with connect(url, model, key) as client:
         content = client.interpolate(a, b, **wanted)
     if not paths:
         sys.stdout.buffer.write(content)
@@ -169,7 +169,7 @@ def _write_all(
 
 
 @contextlib.contextmanager
-def _connect(url: str | None, model: str | None, key: str | None) -> Iterator[Client]:
+def connect(url: str | None, model: str | None, key: str | None) -> Iterator[Client]:
     """Yields what grows pictures: a service, or a model in this process."""
     if url is not None:
         client = Client(url, key=key)
