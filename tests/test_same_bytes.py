@@ -96,7 +96,8 @@ def test_every_form_of_an_answer_is_repeatable(service: httpx.Client, accept: st
 def test_a_picture_says_what_it_is(service: httpx.Client) -> None:
     sha256 = service.get("/v1/models").json()["data"][0]["sha256"]
     with Image.open(io.BytesIO(service.get("/images/42.png").content)) as img:
-        assert img.info == {"Software": "Seedling", "Seed": "42", "Model": sha256}
+        told = {name: value for name, value in img.info.items() if "xmp" not in name}  # test_provenance.py
+        assert told == {"Software": "Seedling", "Seed": "42", "Model": sha256}
     sheet = service.post("/generate", json={"seed": 42, "count": 5}).content
     with Image.open(io.BytesIO(sheet)) as img:
         assert (img.info["Seed"], img.info["Count"]) == ("42", "5")
