@@ -1,7 +1,7 @@
 -- Asks a server for pictures, each of a seed of its own, then waits until the last one has answered.
 -- Run by bench/load.py. Each of wrk's threads has a Lua state, and so counters, of its own.
 -- Arguments: path, body, first seed, seeds a request, seconds, requests a second (0: as fast as answers come),
--- number of threads.
+-- number of threads, how they come (even, poisson).
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -23,10 +23,15 @@ sent, answered = 0, 0
 statuses = {}  -- answers by status
 late_ms = {}   -- milliseconds to each answer of status 200, where the answer names its seed
 
-local path, body, seed, step, seconds, interval, offset
-local slots, waiting, over, told = 0, 0, false, false
+local path, body, seed, step, seconds, interval, next_slot, poisson
+local waiting, over, told = 0, false, false
 local asked = {}  -- when each seed was asked for, by its decimal text
 local threads = {}
+
+-- Seconds from one slot to the next. Threads whose gaps are exponential send together as one such thread would.
+local function gap()
+  return poisson and -math.log(1 - math.random()) * interval or interval
+end
 
 function setup(thread)
   thread:set("index", #threads)
@@ -38,7 +43,12 @@ function init(args)
   path, body = args[1], args[2]
   seed, step = tonumber(args[3]) + index * count, of * count
   seconds = tonumber(args[5])
-  if rate > 0 then interval, offset = of / rate, index / rate end
+  poisson = args[8] == "poisson"
+  math.randomseed(seed % 2^31)
+  if rate > 0 then
+    interval = of / rate
+    next_slot = poisson and gap() or index / rate
+  end
   wrk.method = body == "" and "GET" or "POST"
 end
 
@@ -52,18 +62,19 @@ local function tell_when_drained()
 end
 
 -- Called by each connection when it is free: milliseconds until it sends its next request. At a given rate
--- requests have slots, evenly spaced, and each free connection takes the next one; answers that are late make
--- no request late while connections are left.
+-- requests have slots, evenly spaced or at random, and each free connection takes the next one; answers that
+-- are late make no request late while connections are left.
 function delay()
   local at = now()
   if began == 0 then began = at end
-  local slot = interval and began + offset + slots * interval or at
+  local slot = interval and began + next_slot or at
   if math.max(at, slot) >= began + seconds then
     over = true
     tell_when_drained()
     return NEVER_MS
   end
-  slots, waiting = slots + 1, waiting + 1
+  waiting = waiting + 1
+  if interval then next_slot = next_slot + gap() end
   return math.max(0, (slot - at) * 1000)
 end
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 SCRIPT = Path(__file__).with_name("load.lua")
 PATHS_SCRIPT = Path(__file__).with_name("paths.lua")
@@ -33,6 +33,10 @@ _TOTAL = re.compile(r"^ +(\d+) requests in ([\d.]+)(us|ms|s|m|h),", re.MULTILINE
 _SOCKETS = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
 _REFUSED = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 _ANSWERS = re.compile(r"^answers: (.*)$", re.MULTILINE)
+
+
+Arrivals = Literal["even", "poisson"]
+"""How requests come at a given rate: evenly spaced, or at random."""
 
 
 class LoadError(Exception):
@@ -89,8 +93,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, -int(-len(ordered) * percent // 100) - 1)] if ordered else 0.0
 
 
-def measure(
-    url: str, requests: Requests, connections: int, seconds: float, *, per_second: float = 0.0
+def measure(  # noqa: PLR0913 - what wrk can be told
+    url: str,
+    requests: Requests,
+    connections: int,
+    seconds: float,
+    *,
+    per_second: float = 0.0,
+    arrivals: Arrivals = "even",
 ) -> Result:
     """Asks for pictures over a number of connections.
 
@@ -99,8 +109,9 @@ def measure(
         requests: What to ask for.
         connections: Connections, each with one request at a time.
         seconds: How long to send; the slice ends with the last answer.
-        per_second: Requests a second, evenly spaced, whether or not earlier ones were answered, while
-            connections are free; 0 sends as fast as answers come.
+        per_second: Requests a second, whether or not earlier ones were answered, while connections are
+            free; 0 sends as fast as answers come.
+        arrivals: Whether those are evenly spaced, or come at random.
 
     Raises:
         LoadError: If wrk is missing or failed.
@@ -108,7 +119,7 @@ def measure(
     # Below 2^53, which is as far as Lua's numbers count; the step keeps requests of many apart.
     first = random.randrange(2**52)
     threads = -(-connections // THREAD_CONNECTIONS)
-    arguments = (requests.path, requests.body, first, requests.count, seconds, per_second, threads)
+    arguments = (requests.path, requests.body, first, requests.count, seconds, per_second, threads, arrivals)
     headers = [*requests.headers, *(["Content-Type: application/json"] if requests.body else [])]
     longest = int(seconds) + DRAIN_S
     options = ["--script", str(SCRIPT), *_headers(headers)]
