@@ -17,7 +17,7 @@ from app.settings import SHIPPED_MODEL
 from bench import report
 from bench.copies import HELP, Copy, CopyError
 from bench.load import LoadError
-from bench.popularity import lru_hits, top_hits, zipf
+from bench.popularity import first_hits, lru_hits, top_hits, zipf
 from bench.predicted import check, print_check
 from bench.queueing import Outcome, arrivals, simulate
 from bench.report import number
@@ -123,9 +123,10 @@ def hits_of(arguments: argparse.Namespace) -> float:
         f"{arguments.cache:,.0f}",
         number(arguments.cache * arguments.kb / 1e6),
         f"{100 * hits:.1f}",
+        f"{100 * first_hits(popularity, arguments.cache):.1f}",
         f"{100 * top_hits(popularity, arguments.cache):.1f}",
     )
-    heads = ("names", "exponent", "pictures kept", "GB", "hits, %", "the most popular alone, %")
+    heads = ("names", "exponent", "pictures kept", "GB", "hits, %", "while it fills, %", "at best, %")
     print(report.table(heads, [row]) + "\n")
     return hits
 

@@ -1,12 +1,12 @@
 """The simulated engine beside the real one (``bench.capacity --check``).
 
 The simulation is given two figures: how long a picture takes that is alone, and the most that the service
-does with 64 connections. What it says of other rates, at which requests come at random, is then compared.
+does with 64 connections, just before and after, for the machine's speed drifts. What it says of other rates,
+at which requests come at random, is then compared.
 """
 
 import json
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from bench.server import Server, seedling
 
 FACTORS = (0.5, 0.8, 1.2, 3.0)
 """Rates, as shares of the most."""
-CALIBRATION_S = 6.0
+CALIBRATION_S = 5.0
 ALONE_S = 3.0
 RUNS = 5
 """Simulations of each rate; the mean counts."""
@@ -43,6 +43,8 @@ class Compared:
 
     rate: float
     """Requests a second that were sent."""
+    most_per_s: float
+    """Pictures a second with 64 connections, the mean of before and after."""
     simulated: Seen
     measured: Seen
 
@@ -52,9 +54,8 @@ class Checked:
     """All rates, and what the simulation was given."""
 
     alone_ms: float
-    most_per_s: tuple[float, float]
-    """Pictures a second with 64 connections, before and after."""
-    lanes: Lanes
+    layout: Mapping[str, float]
+    """How the service says that it runs; the keys are those of ``Copy.parse``."""
     compared: Sequence[Compared]
 
 
@@ -72,22 +73,21 @@ def check(model: Path, seconds: float, timeout_ms: float, rates: Sequence[float]
         ServerError: If the service does not start.
     """
     require_wrk()
+    compared = []
     with seedling({"SEEDLING_MODEL": str(model)}) as service:
+        [entry] = json.loads(service.get("/v1/models"))["data"]
+        layout = read_layout(entry)
         alone_ms = measure(service.url, Requests(path=IMAGE), 1, ALONE_S).p50_ms
         before = _most(service)
-        slices = [
-            load(service, rate, seconds, timeout_ms)
-            for rate in rates or [factor * before for factor in FACTORS]
-        ]
-        after = _most(service)
-        [entry] = json.loads(service.get("/v1/models"))["data"]
-    figures = read_layout(entry) | {"rate": statistics.mean((before, after)), "alone": alone_ms}
-    lanes = lanes_of(figures)
-    compared = [
-        Compared(rate=rate, simulated=predict(lanes, rate, seconds, timeout_ms), measured=seen(result))
-        for rate, result in slices
-    ]
-    return Checked(alone_ms=alone_ms, most_per_s=(before, after), lanes=lanes, compared=compared)
+        for asked in rates or [factor * before for factor in FACTORS]:
+            rate, result = load(service, asked, seconds, timeout_ms)
+            after = _most(service)
+            most = (before + after) / 2
+            lanes = lanes_of({**layout, "rate": most, "alone": alone_ms})
+            simulated = predict(lanes, rate, seconds, timeout_ms)
+            compared.append(Compared(rate=rate, most_per_s=most, simulated=simulated, measured=seen(result)))
+            before = after
+    return Checked(alone_ms=alone_ms, layout=layout, compared=compared)
 
 
 def _most(service: Server) -> float:
@@ -126,14 +126,13 @@ def predict(lanes: Lanes, rate: float, seconds: float, timeout_ms: float) -> See
 
 def print_check(checked: Checked) -> None:
     """Prints what the simulation was given, and both side by side."""
-    given = ", ".join(map(number, checked.most_per_s))
-    print(f"given: {number(checked.alone_ms)} ms alone; {given} pictures/s at most, before and after")
-    print(f"lanes: {checked.lanes.lanes}, of which {number(checked.lanes.at_once)} at full speed\n")
-    heads = ("requests/s", "of the most", "200, %: simulated", "measured", "p50 ms: simulated", "measured")
+    lanes = f"{checked.layout['lanes']} lanes, batches of {checked.layout['batch']} at most"
+    print(f"{lanes}, {number(checked.alone_ms)} ms alone\n")
+    heads = ("requests/s", "most", "200, %: simulated", "measured", "p50 ms: simulated", "measured")
     rows = [
         (
             number(one.rate),
-            number(one.rate / checked.lanes.pictures_per_s),
+            number(one.most_per_s),
             *(number(100 * side.share) for side in (one.simulated, one.measured)),
             *(number(side.p50_ms) for side in (one.simulated, one.measured)),
             *(number(side.p99_ms) for side in (one.simulated, one.measured)),

@@ -56,7 +56,7 @@ def erlang_c(load: float, servers: int) -> float:
     return blocked / (1 - load / servers * (1 - blocked))
 
 
-@pytest.mark.parametrize(("servers", "use"), [(1, 0.5), (2, 0.7), (4, 0.8)])
+@pytest.mark.parametrize(("servers", "use"), [(1, 0.5), (4, 0.8)])
 def test_lanes_that_share_nothing_are_servers_with_one_queue(servers: int, use: float) -> None:
     """M/M/c: the mean wait is Erlang's C over what is left of the servers."""
     rate = use * servers
@@ -72,7 +72,7 @@ def test_one_lane_of_one_picture_waits_as_pollaczek_and_khinchine_say(use: float
     assert_mean(mean_s(outcomes), 1 + use / (2 * (1 - use)))
 
 
-@pytest.mark.parametrize(("servers", "room", "load"), [(1, 5, 0.9), (2, 6, 3.0), (2, 2, 1.5)])
+@pytest.mark.parametrize(("servers", "room", "load"), [(1, 5, 0.9), (2, 6, 1.5)])
 def test_a_bounded_queue_loses_what_it_should(servers: int, room: int, load: float) -> None:
     """M/M/c/K: the share refused is that of the time at which K are there."""
     outcomes = runs(Lanes(batch_s={1: 1.0}, lanes=servers, max_queue=room), load)
