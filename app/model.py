@@ -10,9 +10,9 @@ from app import layout
 from app.layout import Layout, Run
 from app.memory import give_back_memory, return_large_blocks
 from app.runners import CudaRunner, Pictures, Runner, SessionRunner
-from app.sessions import ModelFile, choose_precision, choose_provider, read_card
+from app.sessions import ModelFile, ProviderError, choose_precision, choose_provider, read_card
 from app.settings import Settings
-from models.contract import ModelCard, ModelFileError
+from models.contract import ModelCard, ModelFileError, SeedlingError
 
 log = logging.getLogger("seedling")
 
@@ -80,7 +80,9 @@ def load(settings: Settings, path: Path | None = None) -> Model:
     try:
         file = ModelFile(_read(path), provider, precision)
         card, plan, runners, alone = planner(file, cpus, settings)
-    except ModelFileError as error:
+    except ProviderError:
+        raise
+    except (SeedlingError, ValueError, RecursionError) as error:  # its card is not UTF-8, or all brackets
         raise ModelFileError(f"the model file {path} cannot be served: {error}") from error
     give_back_memory()
     grow = layout.in_batches(runners[0].run, min(PROBE_COUNT, plan.batch_sizes[-1]))

@@ -153,6 +153,12 @@ def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
     assert centre(saved(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])) == RED
 
 
+def test_of_thousands_of_frames_one_is_decoded(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (40, 40), (k % 256, k // 256, 0)) for k in range(3_000)]
+    path = saved(Image.new("RGB", (40, 40), RED), tmp_path / "a.png", save_all=True, append_images=frames)
+    assert centre(path) == RED
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "gif"])
 def test_truncated_pictures_are_refused(tmp_path: Path, suffix: str) -> None:
     path = saved(noise(200, 200), tmp_path / f"a.{suffix}")
@@ -161,7 +167,15 @@ def test_truncated_pictures_are_refused(tmp_path: Path, suffix: str) -> None:
         load_picture(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n",
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="99999" height="99999"/>',
+    ],
+)
 def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)

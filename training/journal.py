@@ -119,8 +119,8 @@ def _lines(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for line in lines:
             try:
                 known = json.loads(line)
-            except ValueError:
-                continue  # torn
+            except (ValueError, RecursionError):
+                continue  # torn, or not ours
             if line.endswith("\n") and isinstance(known, dict) and isinstance(known.get("step"), int):
                 yield line, known
 
@@ -133,5 +133,7 @@ def _entry(known: dict[str, Any]) -> Entry | None:
     if not names <= known.keys():
         return None
     if "values" in names:
+        if not isinstance(known["values"], dict):
+            return None
         known["values"] = {k: math.nan if v is None else v for k, v in known["values"].items()}
     return kind(**{name: known[name] for name in names})

@@ -50,13 +50,13 @@ async def server() -> dict[str, Any]:
     return {"name": "seedling", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
 
 
-@router.get("/v2/health/live")
+@router.get("/v2/health/live", response_class=Response)
 async def live() -> Response:
     """Tell that the process answers."""
     return Response()
 
 
-@router.get("/v2/health/ready")
+@router.get("/v2/health/ready", response_class=Response)
 async def server_ready(registry: RegistryDep) -> Response:
     """Tell that the default model is loaded, and can grow pictures."""
     if (fault := registry.why_not_ready()) is not None:
@@ -86,7 +86,7 @@ async def metadata(call: CallDep) -> dict[str, Any]:
     }
 
 
-@router.get("/v2/models/{model}/ready")
+@router.get("/v2/models/{model}/ready", response_class=Response)
 @router.get("/v2/models/{model}/versions/{version}/ready", include_in_schema=False)
 async def ready(call: CallDep) -> Response:
     """Tell that a model has pictures."""
