@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from app.browsers import reference_policy
 from app.guard import ADMIN, is_open
+from app.links import add_links
 from app.parameters import GenerateResponse
 from app.problems import Problem, refusals
 
@@ -122,6 +123,7 @@ def _complete(schema: dict[str, Any], *, guarded: bool) -> dict[str, Any]:
         schemas |= found.pop("$defs", {}) | {model.__name__: found}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    add_links(schema)
     for path, methods in schema["paths"].items():
         for operation in methods.values():
             known = {one["name"] for one in operation.setdefault("parameters", [])}

@@ -57,6 +57,21 @@ def test_every_operation_says_what_it_does(description: dict[str, Any]) -> None:
     assert len(set(names)) == len(names)
 
 
+def test_every_link_leads_to_an_operation_that_takes_what_it_gives(description: dict[str, Any]) -> None:
+    parameters = {
+        one["operationId"]: {parameter["name"] for parameter in one["parameters"]}
+        for _, one in operations(description)
+    }
+    links = [
+        link
+        for _, one in operations(description)
+        for link in one["responses"].get("200", {}).get("links", {}).values()
+    ]
+    assert len(links) >= 8
+    for link in links:
+        assert set(link["parameters"]) <= parameters[link["operationId"]], link
+
+
 def test_every_error_is_a_problem_with_an_example(description: dict[str, Any]) -> None:
     for name, operation in operations(description):
         for status, answer in operation["responses"].items():
