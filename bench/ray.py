@@ -39,17 +39,20 @@ class Served:
     memory_mb: float
 
 
-def on_ray(model: Path, replicas: int, cpus: int) -> Server:
+def on_ray(model: Path, replicas: int, cpus: int, *, haproxy: bool = False) -> Server:
     """Starts the service on a Ray cluster of its own.
 
     Args:
         model: The model file.
         replicas: How many.
         cpus: Processors of all of them.
+        haproxy: Whether HAProxy stands in front of the replicas, in place of Ray's proxy.
     """
     port = free_port()
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": str(int(haproxy)),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "SEEDLING_MODEL": str(model),
         "SEEDLING_PORT": str(port),
     }
@@ -79,6 +82,7 @@ def ways(model: Path, cpus: int) -> dict[str, Callable[[], Server]]:
         "two workers": lambda: seedling(settings | {"SEEDLING_WORKERS": "2"}),
         "Ray, one replica": lambda: on_ray(model, 1, cpus),
         "Ray, two replicas": lambda: on_ray(model, 2, cpus),
+        "the same behind HAProxy": lambda: on_ray(model, 2, cpus, haproxy=True),
     }
 
 
@@ -89,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
         serve(name, start, arguments.seconds) for name, start in ways(arguments.model, arguments.cpus).items()
     ]
     print(report.table(_HEADS, [_row(one, found[0]) for one in found]))
-    print(f"\n{arguments.cpus} processors for the replicas; Ray's proxy and controller come on top of them")
+    print(f"\n{arguments.cpus} processors for the replicas; Ray's processes come on top of them")
     report.write_json(arguments.json, {"machine": machine, "served": [asdict(one) for one in found]}, [])
 
 
@@ -102,7 +106,7 @@ _HEADS = (
     "304/s",
     "µs of processors for a 304",
     "ready s",
-    "MB",
+    "MB, shared pages again and again",
 )
 
 
@@ -132,7 +136,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_MODEL))
     parser.add_argument("--model", type=Path, default=model, help="model file (%(default)s)")
     parser.add_argument("--cpus", type=int, default=available_cpus(), help="of all replicas (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a slice (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a slice (%(default)s)")
     parser.add_argument("--json", type=Path, default=Path("bench-ray.json"), help="(%(default)s)")
     return parser.parse_args(words)
 

@@ -31,7 +31,8 @@ def main() -> int:
         application = build(read_options(sys.argv[1:]))
     except SeedlingError as error:
         return complain(error)
-    if address := os.environ.get("RAY_ADDRESS"):
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
         ray.init(address)
     else:
         ray.init("local", include_dashboard=False, object_store_memory=STORE_BYTES)
@@ -41,7 +42,9 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # Ray's own handler would leave what is under way
         signal.signal(number, lambda *_: stopped.set())
     stopped.wait()
-    serve.delete(NAME)  # its replicas finish what they have at hand; serve.shutdown would cut off the proxy
+    serve.delete(NAME)  # its replicas finish what they have at hand; a shutdown alone would cut off the proxy
+    if not address:
+        serve.shutdown()
     return 0
 
 
