@@ -166,6 +166,33 @@ def show(sentence: str) -> None:
     sys.stderr.write(f"\n    {sentence}\n")
 
 
+def test_a_stop_finishes_what_is_under_way(toys: dict[str, Path]) -> None:
+    port = free_port()
+    settings = {
+        "SEEDLING_MODEL": str(toys["slow"]),
+        "SEEDLING_PORT": str(port),
+        "SEEDLING_TIMEOUT_MS": "60000",
+    }
+    command = [sys.executable, "-m", "app.on_ray", "cpus=0.5"]
+    with (
+        Server(command, port, "/readyz", settings, patience_s=180) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        ThreadPoolExecutor(14) as crowd,
+    ):
+        wanted = [{"seed": f"crowd {k}", "count": 64} for k in range(14)]
+        zipped = {"Accept": "application/zip"}
+        asked = [crowd.submit(client.post, "/generate", json=body, headers=zipped) for body in wanted]
+        eventually(lambda: f" {14 * 64}.0" in _line("seedling_pictures_asked_total{", client))
+        os.kill(server.processes()[0], signal.SIGTERM)
+        assert not all(answer.done() for answer in asked)
+        assert {answer.result().status_code for answer in asked} == {200}
+
+
+def _line(name: str, client: httpx.Client) -> str:
+    """Returns the line of a metric."""
+    return next(line for line in client.get("/metrics").text.splitlines() if line.startswith(name))
+
+
 def test_every_byte_is_that_of_the_single_process(deploy: Deploy, toys: dict[str, Path]) -> None:
     client = deploy("quick", replicas=2)
     with (
@@ -280,27 +307,6 @@ def test_replicas_follow_the_queue_and_go_without_losing_anything(deploy: Deploy
     show(f"one to four replicas in {up:.1f} s, back in {down:.1f} s; {load.statuses}, then {light.statuses}")
     assert set(load.statuses) <= {200, 429}
     assert set(light.statuses) == {200}
-
-
-def test_a_stop_finishes_what_is_under_way(toys: dict[str, Path]) -> None:
-    port = free_port()
-    settings = {
-        "SEEDLING_MODEL": str(toys["slow"]),
-        "SEEDLING_PORT": str(port),
-        "SEEDLING_TIMEOUT_MS": "60000",
-    }
-    command = [sys.executable, "-m", "app.on_ray", "cpus=0.5"]
-    with (
-        Server(command, port, "/readyz", settings, patience_s=180) as server,
-        ThreadPoolExecutor(12) as crowd,
-    ):
-        address, zipped = f"{server.url}/generate", {"Accept": "application/zip"}
-        wanted = [{"seed": f"crowd {k}", "count": 64} for k in range(12)]
-        asked = [crowd.submit(httpx.post, address, json=body, headers=zipped, timeout=60) for body in wanted]
-        eventually(lambda: any(answer.done() for answer in asked))
-        os.kill(server.processes()[0], signal.SIGTERM)
-        assert not all(answer.done() for answer in asked)
-        assert {answer.result().status_code for answer in asked} == {200}
 
 
 @pytest.mark.parametrize(
