@@ -25,7 +25,8 @@ from bench.server import ServerError
 
 SIMULATED = 20_000
 """Requests of each simulation."""
-DAY_S = 86_400
+RARELY = 1e-3
+"""Requests a second that are simulated where none come through."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +75,7 @@ def plan(copy: Copy, demand: Demand, *, use: float, zones: int, timeout_s: float
     needed = max(1, math.ceil(round(demand.origin_per_s / (use * copy.lanes.pictures_per_s), 9)))
     copies = zones * math.ceil(needed / (zones - 1)) if zones > 1 else needed
     left = copies * (zones - 1) // zones if zones > 1 else copies
-    each = arrivals(demand.origin_per_s / left, SIMULATED)
+    each = arrivals(max(RARELY, demand.origin_per_s / left), SIMULATED)
     cost = None if copy.price is None else copies * copy.price / 3600 / demand.rate * 1e6
     return Plan(
         demand=demand,
@@ -167,6 +168,18 @@ def run_check(arguments: argparse.Namespace) -> None:
         report.write_json(arguments.json, {"machine": report.machine(), "check": asdict(checked)}, [])
 
 
+def _positive(word: str) -> float:
+    if not 0 < (value := float(word)) < math.inf:
+        raise argparse.ArgumentTypeError(f"it must be above 0, got {word}")
+    return value
+
+
+def _share(word: str) -> float:
+    if not 0 <= (value := float(word)) <= 1:
+        raise argparse.ArgumentTypeError(f"it must be a share, 0 to 1, got {word}")
+    return value
+
+
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
@@ -174,20 +187,34 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--machine", action="append", metavar="NAME:KEY=VALUE,…", help=HELP)
-    add("--rate", type=float, nargs="+", help="pictures/s asked for, the mean of a day; several make rows")
-    add("--peak", type=float, default=1.0, help="times the mean in the busiest hour (%(default)s)")
-    add("--hits", type=float, help="share that a cache in front answers; or it is computed from:")
-    add("--names", type=float, default=1e6, help="different pictures that people ask for (%(default)g)")
+    add(
+        "--rate", type=_positive, nargs="+", help="pictures/s asked for, the mean of a day; several make rows"
+    )
+    add("--peak", type=_positive, default=1.0, help="times the mean in the busiest hour (%(default)s)")
+    add("--hits", type=_share, help="share that a cache in front answers; or it is computed from:")
+    add("--names", type=_positive, default=1e6, help="different pictures that people ask for (%(default)g)")
     add("--exponent", type=float, default=1.0, help="of Zipf's law (%(default)s)")
     add("--cache", type=float, default=0.0, help="pictures that the cache holds (%(default)g: no cache)")
-    add("--kb", type=float, default=34.0, help="a picture, in kB (%(default)s: a PNG of the shipped model)")
-    add("--use", type=float, default=0.7, help="most share of a copy's most that is asked (%(default)s)")
-    add("--zones", type=int, default=1, help="zones, of which one may fail (%(default)s)")
-    add("--timeout-ms", type=float, default=2000.0, help="X-Timeout-Ms of each request (%(default)s)")
+    add(
+        "--kb",
+        type=_positive,
+        default=34.0,
+        help="a picture, in kB (%(default)s: a PNG of the shipped model)",
+    )
+    add("--use", type=_positive, default=0.7, help="most share of a copy's most that is asked (%(default)s)")
+    add(
+        "--zones",
+        type=int,
+        choices=range(1, 101),
+        metavar="ZONES",
+        default=1,
+        help="zones, of which one may fail (%(default)s)",
+    )
+    add("--timeout-ms", type=_positive, default=2000.0, help="X-Timeout-Ms of each request (%(default)s)")
     add("--check", action="store_true", help="run the service at some rates, and the simulation beside it")
     model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_MODEL))
     add("--model", type=Path, default=model, help="with --check: model file (%(default)s)")
-    add("--seconds", type=float, default=10.0, help="with --check: of each rate (%(default)s)")
+    add("--seconds", type=_positive, default=10.0, help="with --check: of each rate (%(default)s)")
     add("--json", type=Path, help="file for all of it")
     arguments = parser.parse_args(words)
     if not arguments.check and not (arguments.machine and arguments.rate):

@@ -59,7 +59,11 @@ class Copy:
             figures = read_url(words["url"]) | figures
         if "bench" in words:
             figures = read_bench(Path(words["bench"])) | figures
-        return cls(name=name, lanes=lanes_of(figures), price=figures.get("price"))
+        try:
+            lanes = lanes_of(figures)
+        except (ValueError, ZeroDivisionError) as error:
+            raise CopyError(f"the figures of a machine are above 0, got {text!r}") from error
+        return cls(name=name, lanes=lanes, price=figures.get("price"))
 
 
 def lanes_of(figures: Mapping[str, float]) -> Lanes:

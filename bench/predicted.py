@@ -5,7 +5,6 @@ does with 64 connections, just before and after, for the machine's speed drifts.
 at which requests come at random, is then compared.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import report
-from bench.copies import lanes_of, read_layout
+from bench.copies import lanes_of, read_url
 from bench.load import Requests, Result, measure, percentile, require_wrk
 from bench.overload import CONNECTIONS, IMAGE, UNLOADED_CONNECTIONS
 from bench.queueing import Lanes, Outcome, arrivals, simulate
@@ -75,8 +74,7 @@ def check(model: Path, seconds: float, timeout_ms: float, rates: Sequence[float]
     require_wrk()
     compared = []
     with seedling({"SEEDLING_MODEL": str(model)}) as service:
-        [entry] = json.loads(service.get("/v1/models"))["data"]
-        layout = read_layout(entry)
+        layout = read_url(service.url)
         alone_ms = measure(service.url, Requests(path=IMAGE), 1, ALONE_S).p50_ms
         before = _most(service)
         for asked in rates or [factor * before for factor in FACTORS]:

@@ -76,13 +76,33 @@ def test_a_machine_is_read_from_what_was_measured(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("cpu:rat=3", "'rat'"), ("cpu:price=3", "just one of"), ("cpu:rate=fast", "numbers"), ("cpu", "keys")],
+    [
+        ("cpu:rat=3", "'rat'"),
+        ("cpu:price=3", "just one of"),
+        ("cpu:rate=fast", "numbers"),
+        ("cpu:rate=0", "above 0"),
+        ("cpu", "keys"),
+    ],
 )
 def test_a_machine_that_is_not_described_is_an_error(
     text: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert capacity.main(["--machine", text, "--rate", "1"]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--rate", "0"], ["--use", "-1"], ["--hits", "1.1"], ["--zones", "0"]])
+def test_what_makes_no_sense_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        capacity.main(["--machine", "cpu:rate=100", "--rate", "1", *words])
+    assert end.value.code == 2
+    assert words[0] in capsys.readouterr().err
+
+
+def test_a_cache_of_everything_leaves_a_copy_idle() -> None:
+    one = plan(COPY, Demand(rate=100, hits=1), use=0.7, zones=1, timeout_s=2)
+    assert (one.copies, one.busy) == (1, 0)
+    assert one.degraded.percentile_ms(99) == pytest.approx(10)
 
 
 def shown() -> list[tuple[str, str]]:
