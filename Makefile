@@ -36,7 +36,7 @@ test: check ## run everything that must pass
 test-ray: $(RAY_VENV)/.ray ## run the tests of the service on Ray, on a cluster of three nodes on this machine
 	$(RAY_VENV)/bin/python -m pytest --noconftest -m ray -s tests/test_ray.py
 
-soak: $(VENV)/.full ## run what takes minutes each: a million pictures, overload, reloads, workers killed
+soak: $(VENV)/.full ## run what takes minutes each: a million pictures, overload, reloads, workers killed, bad input
 	$(BIN)/python -m pytest -m soak -s
 
 check: $(VENV)/.full ## format, lint, types and layering
