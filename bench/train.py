@@ -24,9 +24,9 @@ from bench.plain_training import Step, example_step, plain_step
 from bench.report import Figure, figures_table, machine, number, table, write_json
 from training.cli import Parser, run_cli
 from training.config import PRESETS, TrainConfig
+from training.flags import add_recipe, choose_device, configure
 from training.held_out import fresh_avatars
 from training.loop import Trainer
-from training.train import add_recipe, choose_device, configure
 
 MATRIX_SIDE = {"cuda": 8192, "cpu": 2048}
 """Side of the matrices whose product tells what the device can do."""

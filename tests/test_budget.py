@@ -19,10 +19,12 @@ from training.checkpoint import load_checkpoint
 from training.config import ConfigError, TrainConfig
 from training.distributed import World
 from training.finish import finish
+from training.flags import build_parser
 from training.judge import Judge
 from training.loop import Trainer
+from training.opening import begin, open_budget
 from training.run import Run, RunOptions
-from training.train import begin, build_parser, carry_out, open_budget
+from training.train import carry_out
 
 CPU = torch.device("cpu")
 

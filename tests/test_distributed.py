@@ -18,8 +18,9 @@ from torch import nn
 from training.checkpoint import load_checkpoint, newest_checkpoint
 from training.config import ConfigError
 from training.distributed import World
+from training.flags import build_parser
 from training.loop import Trainer
-from training.train import begin, build_parser
+from training.opening import begin
 
 CPU = torch.device("cpu")
 
@@ -177,7 +178,8 @@ SLOW = """
 import sys, time
 from training.cli import run_cli
 from training.loop import Trainer
-from training.train import begin, build_parser
+from training.flags import build_parser
+from training.opening import begin
 from training.train import main
 
 step = Trainer.train_step

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from models.contract import SeedlingError
 from training.config import TrainConfig
+from training.flags import build_parser, configure
 from training.journal import Event, Journal, Metrics
 from training.judge import Judge
 from training.loop import Trainer
@@ -29,7 +30,6 @@ from training.report.page import health, render, write_report
 from training.report.story import read_story
 from training.report.verdict import verdict
 from training.run import Run, RunOptions
-from training.train import build_parser, configure
 
 CHROMIUM = shutil.which("chromium")
 CPU = torch.device("cpu")
