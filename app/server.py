@@ -34,6 +34,10 @@ LINGER_S = 0.1
 LAST_S = 1.0
 """Time before the end that is left for saying no to what could not be done, in seconds."""
 
+CUT_S = 0.3
+"""Time before the end at which connections that are still open are cut, in seconds; of those that are left
+at the end uvicorn cancels the work, and logs each as a failure."""
+
 STUCK_S = 5.0
 """How much longer than its grace a process that hangs may live, in seconds."""
 
@@ -150,9 +154,16 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         left = max(0.0, self._end_at - loop.time())
         loop.call_later(max(0.0, left - LAST_S), self._registry.give_up)
+        loop.call_later(max(0.0, left - CUT_S), self._cut)
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]
         await super().shutdown(sockets)
         log.info("stopped")
+
+    def _cut(self) -> None:
+        """Aborts the connections that are left: their readers do not take what they asked for."""
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, GateProtocol)
+            connection.abort()
 
     def _drain(self) -> None:
         """Says that nothing should come any more; what comes is answered."""

@@ -31,6 +31,8 @@ def strict(tmp_path_factory: pytest.TempPathFactory, toy_model: Path) -> Iterato
         "keep_alive_ms": 1000,
     }
     with living(tmp_path_factory.mktemp("strict") / "run", model=toy_model, **bounds) as live:
+        # Each question on a connection of its own: one that was idle for a second is closed, maybe meanwhile.
+        live.client.headers["Connection"] = "close"
         yield live
 
 
