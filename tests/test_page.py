@@ -206,6 +206,7 @@ def test_one_chooses_among_models(visit: Visit, start: StartService, toy_model: 
         page = visit(base=str(client.base_url))
         page.get_by_label("Model", exact=True).select_option("fern")
         expect(page.locator("#face img:last-child")).to_have_attribute("src", re.compile(r"\?model=fern$"))
+        page.close()  # it goes on asking for the wall, and the service is about to end
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
