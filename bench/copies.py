@@ -116,9 +116,12 @@ def read_bench(file: Path) -> dict[str, float]:
     if "servers" not in content:
         raise CopyError(f"{file} is neither of bench.serve nor of bench.overload, it has {list(content)}")
     plan, samples = content["plan"], content["servers"][0]["samples"]
-    return {
+    figures = {
         "rate": statistics.median(one["pictures_per_s"] for one in samples["service, 64 connections"]),
         "alone": statistics.median(one["p50_ms"] for one in samples["service, 1 connection"]),
         "lanes": plan["lanes"],
         "batch": plan["batch"],
     }
+    if plan["provider"] != "cuda":
+        figures["at_once"] = min(plan["lanes"], content["machine"]["cpus"] / plan["threads"])
+    return figures

@@ -83,6 +83,7 @@ def ways(model: Path, cpus: int) -> dict[str, Callable[[], Server]]:
         "Ray, one replica": lambda: on_ray(model, 1, cpus),
         "Ray, two replicas": lambda: on_ray(model, 2, cpus),
         "the same behind HAProxy": lambda: on_ray(model, 2, cpus, haproxy=True),
+        "one process, at the end": lambda: seedling(settings),  # shows how far the machine's speed moved
     }
 
 

@@ -66,9 +66,13 @@ def test_a_machine_is_read_from_what_was_measured(tmp_path: Path) -> None:
         "service, 64 connections": [{"pictures_per_s": rate} for rate in (170, 178, 190)],
         "service, 1 connection": [{"p50_ms": 11.8}],
     }
-    plan = {"lanes": 2, "batch": 4}
-    file.write_text(json.dumps({"plan": plan, "servers": [{"samples": samples}]}))
-    assert read_bench(file) == {"rate": 178, "alone": 11.8, "lanes": 2, "batch": 4}
+    plan = {"lanes": 2, "threads": 2, "batch": 4, "provider": "cpu"}
+    content = {"machine": {"cpus": 2}, "plan": plan, "servers": [{"samples": samples}]}
+    file.write_text(json.dumps(content))
+    figures = {"rate": 178, "alone": 11.8, "lanes": 2, "batch": 4}
+    assert read_bench(file) == figures | {"at_once": 1}, "two lanes of two threads share two processors"
+    file.write_text(json.dumps(content | {"plan": plan | {"provider": "cuda"}}))
+    assert read_bench(file) == figures
     file.write_text('{"figures": []}')
     with pytest.raises(CopyError, match="figures"):
         read_bench(file)

@@ -80,6 +80,30 @@ def of_ours(sets: dict[str, list[Object]]) -> Iterator[tuple[Object, dict[str, s
             yield container, {one["name"]: one["value"] for one in container.get("env", [])}
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("base", set()),
+        ("cpu", {"Ingress", "ConfigMap", "ServiceMonitor", "HorizontalPodAutoscaler"}),
+        ("cuda", {"Ingress", "ConfigMap", "ServiceMonitor", "ScaledObject", "PersistentVolumeClaim"}),
+    ],
+)
+def test_a_set_has_all_that_it_promises(sets: dict[str, list[Object]], name: str, more: set[str]) -> None:
+    always = {"Deployment", "Service", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy"}
+    assert {member["kind"] for member in sets[name]} == always | more
+    spaces = {member["metadata"].get("namespace") for member in sets[name]}
+    assert spaces == {None if name == "base" else "seedling"}
+
+
+def test_a_copy_for_a_gpu_has_one_and_computes_on_nothing_else(sets: dict[str, list[Object]]) -> None:
+    for name in SETS:
+        for container, variables in of_ours({name: sets[name]}):
+            resources = container["resources"]
+            gpus = [resources[bound].get("nvidia.com/gpu") for bound in ("requests", "limits")]
+            assert gpus == ["1" if name == "cuda" else None] * 2, name
+            assert variables.get("SEEDLING_PROVIDER") == ("cuda" if name == "cuda" else None), name
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_what_kubernetes_expects(sets: dict[str, list[Object]], version: str) -> None:
     for members in sets.values():
