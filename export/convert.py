@@ -164,7 +164,9 @@ def compare(found: onnx.ModelProto, wanted: onnx.ModelProto) -> Cost:
 def main() -> None:
     """Runs the command line."""
     parser = Parser(prog="python -m export.convert", description=__doc__)
-    parser.add_argument("source", type=Path, help="a model file as export.to_onnx wrote it")
+    parser.add_argument(
+        "source", type=Path, help="a model file as export.to_onnx wrote it, or in the form winograd"
+    )
     parser.add_argument("out", type=Path, help="the model file to write")
     parser.add_argument(
         "--precision",
@@ -189,7 +191,9 @@ def main() -> None:
     if args.calibrate < 1:
         raise ExportError(f"--calibrate must be at least 1, got {args.calibrate}")
     if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
-        raise ExportError(f"{args.out} is the source itself: keep it, only the original can be converted")
+        raise ExportError(
+            f"{args.out} is the source itself: keep it, for not every form can be converted back"
+        )
     source, _ = files.read(args.source)
     model = convert(original(source), args.precision, args.form, args.calibrate)
     cost = compare(model, source)
