@@ -1,15 +1,35 @@
 """Adam for each network: fused, with a rate that changes without a word to the device, saved exactly."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
+
+
+class InMemoryOrder(Adam):
+    """Fused Adam that shows its kernel weights in the order in which they lie.
+
+    On a CPU the kernel copies each weight whose channels lie last, which takes longer than the step.
+    """
+
+    def _init_group(self, group: dict[str, Any], *lists: Any) -> bool:  # noqa: ANN401 - lists of tensors
+        is_complex: bool = super()._init_group(group, *lists)  # type: ignore[no-untyped-call]
+        last = [
+            weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+            for weight in lists[0]
+        ]
+        *like_weights, _ = lists  # weights, gradients and moments; the numbers of steps are scalars
+        for tensors in like_weights:
+            tensors[:] = [x.permute(0, 2, 3, 1) if k else x for x, k in zip(tensors, last, strict=False)]
+        return is_complex
 
 
 def make_adam(net: nn.Module, lr: float, betas: tuple[float, float]) -> Adam:
     """Returns an optimiser of all weights; on a GPU it can be part of a recorded step."""
     weights = list(net.parameters())
     if weights[0].device.type != "cuda":
-        return Adam(weights, lr, betas, fused=True)
+        return InMemoryOrder(weights, lr, betas, fused=True)
     # A number would be recorded as it was; a tensor is read at every replay.
     return Adam(weights, torch.tensor(lr, device=weights[0].device), betas, fused=True, capturable=True)
 
