@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.augment import suited_to
+from training.average import BATCHES
 from training.config import ConfigError, TrainConfig
 from training.features import FeatureExtractor
 from training.judge import REAL_PER_SAMPLE
@@ -42,6 +43,9 @@ LOOKS = 20
 
 ENOUGH = 0.5
 """Least share of the time that goes to steps; quality is measured of fewer pictures for it, or not at all."""
+
+FEW = 3
+"""Pictures to begin with, or batches, where it is measured how long many take."""
 
 WARM_UP = 20
 """Steps after which a fast machine is at its speed."""
@@ -108,20 +112,29 @@ def measure_speed(
         seconds: How long to take steps, about; the last half of it counts.
     """
     trainer = Trainer(config, pixels, device)
+    began = time.perf_counter()
     _take_steps(trainer, seconds / 2)
-    if trainer.step < WARM_UP:  # what is recorded or compiled first takes its time
-        _take_steps(trainer, seconds)
+    if trainer.step < WARM_UP and time.perf_counter() - began < seconds:
+        _take_steps(trainer, seconds)  # what is recorded or compiled first takes its time
     trained = _take_steps(trainer, seconds / 2) * config.batch_size
-    started = time.perf_counter()
-    trainer.sample(torch.zeros(1, config.spec.z_dim))
-    finalised = time.perf_counter() - started
+    finalised = _seconds_to_finalise(trainer)
     extractor = FeatureExtractor().to(device)
-    sample = pixels[:BATCH]
-    for _ in range(2):  # the second time warm
+    for sample in (pixels[:FEW], pixels[:BATCH]):  # the second time warm
         started = time.perf_counter()
         extract(picture_batches(sample), extractor, device).sum().item()
         judged = len(sample) / (time.perf_counter() - started)
     return Speed(trained=trained, judged=judged, finalised=finalised, crowding=_crowding())
+
+
+def _seconds_to_finalise(trainer: Trainer) -> float:
+    """Returns how long a generator takes to be made ready to show, by a few of the batches of it."""
+    if trainer.g_ema is None:
+        return 0.0
+    trainer.recompute_statistics(trainer.g_ema, batches=1)  # the first one allocates
+    started = time.perf_counter()
+    trainer.recompute_statistics(trainer.g_ema, batches=FEW)
+    next(trainer.g_ema.parameters()).sum().item()  # waits for a GPU
+    return (time.perf_counter() - started) * BATCHES / FEW
 
 
 def _crowding() -> float:

@@ -272,8 +272,13 @@ class Trainer:
             net = self._copy_of(self.g)
         else:
             net = self._copy_of(self.g_ema)
-            recompute_batch_norm(net, self._statistics_latents())
+            self.recompute_statistics(net)
         return net.eval()
+
+    def recompute_statistics(self, net: nn.Module, batches: int = BATCHES) -> None:
+        """Gives a generator the BatchNorm statistics of its weights, computed as steps are."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            recompute_batch_norm(net, self._statistics_latents()[:batches])
 
     def checkpoint(self, data: dict[str, object], seconds: float) -> Checkpoint:
         """Returns everything that a run needs to go on."""

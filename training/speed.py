@@ -53,12 +53,12 @@ def choose_speed(
         The recipe, with nothing left open; and what was chosen in a sentence, empty where nothing was tried.
     """
     usual, *others = ways(config, device)
-    if device.type != "cpu" or not others:
+    if device.type != "cpu" or not others or limit < LONG:
         return settled(config, device), ""
     tried = np.array(pixels[: 4 * BATCH])
     seconds = {usual: _seconds_a_step(config, usual, tried, device)}
     whole = seconds[usual] * config.kimg * 1000 / min(BATCH, config.batch_size)
-    if min(whole, limit) >= LONG:
+    if whole >= LONG:
         seconds |= {way: _seconds_a_step(config, way, tried, device) for way in others}
     best = fastest(seconds, usual)
     chosen = settled(_by(config, best), device)
