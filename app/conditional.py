@@ -26,7 +26,9 @@ FOREVER = "public, max-age=31536000, immutable"
 FOR_A_WHILE = "public, max-age=300, stale-while-revalidate=86400"
 """For an address without a model: the operator may serve another one tomorrow."""
 
-_MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+MILLISECONDS = re.compile(rb"[1-9][0-9]{0,8}")
+"""``X-Timeout-Ms`` as it is usually written."""
+
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -76,8 +78,8 @@ def answer_early(request: Request, headers: Mapping[str, str]) -> Response | Non
 def peek_timeout_s(request: Request) -> float:
     """Returns how long a request may take, in seconds; a bad header, refused later, sets no limit."""
     settings: Settings = request.app.state.settings
-    asked = request.headers.get("x-timeout-ms", "")
-    return settings.timeout_s(int(asked) if _MILLISECONDS.fullmatch(asked) else None)
+    asked = request.headers.get("x-timeout-ms", "").encode("latin-1")
+    return settings.timeout_s(int(asked) if MILLISECONDS.fullmatch(asked) else None)
 
 
 def kept_at(engine: "Engine", url: bytes) -> bytes:
@@ -88,31 +90,40 @@ def kept_at(engine: "Engine", url: bytes) -> bytes:
     return b"%b %b" % (engine.edition.encode(), url)
 
 
-class CachedRoute(APIRoute):
-    """A GET route whose answers are kept by edition and address, and served before FastAPI reads parameters.
+async def answer_kept(request: Request, handler: Handler) -> Response:
+    """Answers a GET or HEAD from the cache, or has it answered and keeps that.
 
-    An answer is kept if it is a 200 with an entity tag. A request that is not in the cache and for
-    which there is no room or no time is refused here, where that costs the least.
+    An answer is kept by edition and address if it is a 200 with an entity tag. A request that is not in
+    the cache and for which there is no room or no time is refused here, where that costs the least.
+
+    Args:
+        request: The request.
+        handler: Makes the answer.
     """
+    cache: AnswerCache = request.app.state.cache
+    engine = choose(request)
+    query = request.scope["query_string"]
+    address = kept_at(engine, request.scope["raw_path"] + (b"?" + query if query else b""))
+    answer = cache.get(address)
+    if answer is not None:
+        return answer_early(request, answer.headers) or Response(answer.body, headers=answer.headers)
+    keep(request, engine)
+    if request.method == "GET" and "if-none-match" not in request.headers:
+        engine.check(1, peek_timeout_s(request))
+    response = await handler(request)
+    if request.method == "GET" and response.status_code == 200 and "etag" in response.headers:
+        cache.put(address, Answer(dict(response.headers), bytes(response.body)))
+    return response
+
+
+class CachedRoute(APIRoute):
+    """A GET route whose answers are kept, and served before FastAPI reads parameters."""
 
     def get_route_handler(self) -> Handler:
         """Wraps the handler that FastAPI makes of the endpoint."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            cache: AnswerCache = request.app.state.cache
-            engine = choose(request)
-            query = request.scope["query_string"]
-            address = kept_at(engine, request.scope["raw_path"] + (b"?" + query if query else b""))
-            answer = cache.get(address)
-            if answer is not None:
-                return answer_early(request, answer.headers) or Response(answer.body, headers=answer.headers)
-            keep(request, engine)
-            if request.method == "GET" and "if-none-match" not in request.headers:
-                engine.check(1, peek_timeout_s(request))
-            response = await handler(request)
-            if request.method == "GET" and response.status_code == 200 and "etag" in response.headers:
-                cache.put(address, Answer(dict(response.headers), bytes(response.body)))
-            return response
+            return await answer_kept(request, handler)
 
         return handle

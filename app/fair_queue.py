@@ -59,6 +59,8 @@ class FairQueue(Generic[T]):
 
     def drop(self, item: T) -> bool:
         """Takes out a picture that nobody wants any more; False if it no longer waits."""
+        if item.state == "gone":  # for good, so there is no need of the lock
+            return False
         with self._changed:
             if item.state != "waiting":
                 return False

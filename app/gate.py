@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from app.browsers import HEADERS
-from app.conditional import kept_at
+from app.conditional import MILLISECONDS, kept_at
 from app.connection import Connection, on_the_wire
 from app.engine import EngineStoppedError, OverloadError
 from app.exchange import Exchange, current, identify
@@ -38,8 +38,6 @@ ROUTES = {"images": "/images/{seed}.{format}", "interpolate": "/interpolate"}
 
 CAUSES_HERE = {400: "malformed", 503: "connections"}
 """Why a connection was ended, where the status alone would be counted as something else."""
-
-_MILLISECONDS = re.compile(rb"[1-9][0-9]{0,8}")
 
 
 class GateProtocol(Connection):
@@ -129,7 +127,7 @@ class GateProtocol(Connection):
         cache: AnswerCache = state.cache
         headers = dict(self.headers)
         asked = headers.get(b"x-timeout-ms", b"")
-        timeout_s = self.settings.timeout_s(int(asked) if _MILLISECONDS.fullmatch(asked) else None)
+        timeout_s = self.settings.timeout_s(int(asked) if MILLISECONDS.fullmatch(asked) else None)
         try:
             engine.check(1, timeout_s, coming=engine.arriving)
         except EngineStoppedError:

@@ -21,6 +21,7 @@ from app.observer import Observer
 from app.reference import add_pages, describe, name_operation
 from app.registry import Registry
 from app.settings import Settings
+from app.shortcut import PlainPicture
 from app.siblings import Siblings
 from app.tally import HttpTally
 from app.tracing import OFF, Tracing
@@ -89,6 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Observer, tally=tally, access_log=access_log, traced=tracing is not None
     )  # outside of all others
     problems.install(app)
+    app.router.routes.append(PlainPicture())
     for prefix in ("", "/models/{edition}"):
         for router in (images.addresses, interpolate.addresses):
             app.include_router(router, prefix=prefix, responses=problems.RESPONSES)

@@ -6,6 +6,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from app.background import run_behind
 from app.memory import give_back_memory
 from app.settings import Precision, Provider
 from models.contract import INPUT_NAME, OUTPUT_NAME, ModelCard, ModelFileError, SeedlingError
@@ -66,7 +67,10 @@ class ModelFile:
         if wanted != CPU:
             providers.append(CPU)
         try:
-            session = ort.InferenceSession(self.content, _session_options(threads), providers=providers)
+            # Under load each lane has a core, and a pool's thread that took one would be waited for.
+            session = run_behind(
+                lambda: ort.InferenceSession(self.content, _session_options(threads), providers=providers)
+            )
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise ModelFileError(f"it is not one that ONNX Runtime can load: {error}") from error
         if session.get_providers()[0] != wanted:

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from app.background import run_behind
 from models.contract import INPUT_NAME, OUTPUT_NAME
 
 ALONE_SHARE = 0.25
@@ -115,7 +116,9 @@ def _open_session(plan: Plan) -> tuple[list[Run], Run]:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = ort.InferenceSession(plan.model, options, providers=["CPUExecutionProvider"])
+        session = run_behind(
+            lambda: ort.InferenceSession(plan.model, options, providers=["CPUExecutionProvider"])
+        )
         return lambda z: session.run([OUTPUT_NAME], {INPUT_NAME: z})
 
     return [open_run(plan.threads)] * plan.lanes, open_run(plan.threads * plan.lanes)
