@@ -1,5 +1,6 @@
 """Two processes are one with the batch of both: in what they compute, write, and when they stop."""
 
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from training.checkpoint import load_checkpoint, newest_checkpoint
 from training.config import ConfigError
 from training.distributed import World
 from training.flags import build_parser
+from training.journal import Event, read_journal
 from training.loop import Trainer
 from training.opening import begin
 
@@ -221,6 +223,66 @@ def test_a_signal_stops_all_processes_at_one_step(folder: Path, tmp_path: Path) 
     steps = load_checkpoint(out).step
     more = run(sys.executable, *TRAIN, "--resume", out, "--device=cpu", "--kimg", (steps + 2) * 8 / 1000)
     assert f"done after {(steps + 2) * 8} pictures" in more.stdout
+
+
+DISAGREE = """
+import json, sys, time
+from pathlib import Path
+from safetensors.torch import save_file
+import torch
+from training import budget, opening
+from training.balance.controller import Controller, Decision
+from training.balance.verdicts import Verdict
+from training.budget import Speed
+from training.distributed import joined_world
+from training.flags import build_parser
+
+budget.EXPORT_SECONDS = budget.SAVE_SECONDS = 0.0
+observe = Controller.observe
+cpu = torch.device("cpu")
+with joined_world(cpu) as world:
+    def own_speed(*_):
+        return Speed(trained=1000.0 / (1 + world.rank), judged=1000.0)
+
+    def own_opinion(controller, signals, config, shown):
+        observe(controller, signals, config, shown)
+        window = controller.standing.windows
+        if world.leads and window == 1:
+            return Decision(verdict=Verdict.D_TOO_FAST, sentence="slower", changes={"lr_d": 1e-4})
+        if world.leads and window == 2:
+            return Decision(verdict=Verdict.COLLAPSING, sentence="back", go_back=True)
+        return None
+
+    opening.measure_speed, Controller.observe = own_speed, own_opinion
+    args = build_parser().parse_args(sys.argv[2:])
+    args.started = time.monotonic() - 1000 * world.rank
+    run = opening.begin(args, cpu, world)
+    planned = run.trainer.config.kimg
+    assert run.train()
+    checkpoint = run.trainer.checkpoint({}, 0.0)
+    save_file({k: v.contiguous() for k, v in checkpoint.tensors.items()}, f"{sys.argv[1]}-{world.rank}")
+    told = {"planned": planned, "config": checkpoint.config.to_dict(), "step": checkpoint.step}
+    Path(f"{sys.argv[1]}-{world.rank}.json").write_text(json.dumps(told))
+"""
+"""A run with a budget whose processes differ in clock, speed, and in what they think of the game."""
+
+
+def test_time_and_balance_are_the_leaders_to_decide(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3), np.uint8)):
+        Image.fromarray(pixels).save(pictures / f"{k:02d}.png")
+    (tmp_path / "script.py").write_text(DISAGREE)
+    out, found = tmp_path / "run", tmp_path / "found"
+    options = ["--data", pictures, "--out", out, "--budget=12s", *SMALL, *PLAIN]
+    run(*TORCHRUN, tmp_path / "script.py", found, *options)
+    first, second = (json.loads(Path(f"{found}-{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    assert first["config"]["lr_d"] == 1e-4
+    assert [event.sentence for event in read_journal(out) if isinstance(event, Event)] == ["slower", "back"]
+    weights, others = (load_file(f"{found}-{rank}") for rank in range(2))
+    for key, value in weights.items():
+        assert torch.equal(value, others[key]), key
 
 
 def test_a_run_that_may_be_restarted_needs_a_name(folder: Path) -> None:

@@ -101,7 +101,7 @@ def begin(args: argparse.Namespace, device: torch.device, world: World) -> Run:
     options = RunOptions(folder=folder, minutes=args.minutes, checkpoint_minutes=args.checkpoint_minutes)
     config = world.from_leader(choose(args, config, pictures, device, budget) if world.leads else config)
     if budget:
-        config = world.from_leader(fit(budget, args, config, pictures, device))
+        config = world.from_leader(fit(budget, args, config, pictures, device) if world.leads else config)
         options = dataclasses.replace(
             options, budget=budget, sheets=budget.sheets, checkpoints=BUDGET_CHECKPOINTS
         )

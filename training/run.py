@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from models.contract import SeedlingError
 from models.dcgan import Generator
+from training.balance.controller import Decision
 from training.balance.keeper import Balance, signals_as_scalars
 from training.balance.rescue import go_back
 from training.balance.verdicts import Verdict
@@ -208,8 +209,7 @@ class Run:
 
     def _keep_balance(self) -> None:
         """Lets the balance judge the last steps, tells what it found, and does as it says."""
-        sound = self.balance.sound(self.trainer)
-        decision = self.balance.judge(self.trainer)
+        sound, decision = self._judge()
         if self.balance.signals is not None:
             self.note(Scalars, values=signals_as_scalars(self.balance.signals))
         if decision is not None:
@@ -226,6 +226,20 @@ class Run:
                     f"checkpoint in {self.options.folder} is from before: resume it with lower learning rates"
                 )
             self._save_checkpoint()  # as gentle as it is now, should the run be resumed
+
+    def _judge(self) -> tuple[bool, Decision | None]:
+        """Returns whether the game is sound and what the balance decides.
+
+        Of several processes all look, for they share statistics, but machines round differently: what the
+        leader finds counts.
+        """
+        trainer = self.trainer
+        sound, decision = self.balance.sound(trainer), self.balance.judge(trainer)
+        adapted = trainer.lr_scale_d, float(trainer.augment.p)
+        sound, decision, adapted = self.world.from_leader((sound, decision, adapted))
+        trainer.lr_scale_d, p = adapted
+        trainer.augment.p.fill_(p)
+        return sound, decision
 
     def _go_back(self, *, newest: bool) -> None:
         where = go_back(self.trainer, self.options.folder, newest=newest)
