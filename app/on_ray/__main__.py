@@ -1,5 +1,6 @@
 """Serves on Ray: ``python -m app.on_ray replicas=2``, in the cluster of ``RAY_ADDRESS`` or its own."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -37,11 +38,11 @@ def main() -> int:
     else:
         ray.init("local", include_dashboard=False, object_store_memory=STORE_BYTES)
     serve.start(http_options={"host": settings.host, "port": settings.port})
-    serve.run(application, name=NAME)
-    stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # Ray's own handler would leave what is under way
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
+        signal.signal(number, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        serve.run(application, name=NAME)  # pictures are asked for before it returns
+        threading.Event().wait()
     serve.delete(NAME)  # its replicas finish what they have at hand; a shutdown alone would cut off the proxy
     if not address:
         serve.shutdown()
