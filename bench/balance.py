@@ -1,11 +1,13 @@
 """Does the balance controller help? Provokes each imbalance, with and without: ``python -m bench.balance``.
 
-Small networks on the CPU, drawn avatars, the same seed in both arms. A run's quality is its Fréchet distance
-in EfficientNet-Lite0 features against pictures of which ``few`` has seen but fifty; lower is better.
+Small networks on the CPU, the same seed in both arms. A run's quality is its Fréchet distance in
+EfficientNet-Lite0 features against pictures of which ``few`` has seen but fifty; lower is better.
+``watch`` plays as ``off`` does, and leaves what the controller saw in the run's ``log.jsonl``.
 """
 
 import argparse
 import dataclasses
+import json
 import math
 import tempfile
 from collections.abc import Callable
@@ -17,12 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from models.contract import ModelSpec
-from training.avatar_set import load_avatars
 from training.balance.keeper import Balance
 from training.balance.probe import Probe, held_apart
 from training.best import choose_checkpoint
 from training.config import TrainConfig
-from training.data import default_cache
+from training.data import AVATARS, default_cache, load_pictures
 from training.journal import Event, Metrics, read_journal
 from training.judge import Judge
 from training.loop import StepStats, Trainer
@@ -52,6 +53,8 @@ FAULTS = {
     "none": Fault(words="nothing"),
     "d20": Fault(words="D's rate × 20", change=lambda c: dataclasses.replace(c, lr_d=20 * c.lr_d)),
     "g20": Fault(words="G's rate × 20", change=lambda c: dataclasses.replace(c, lr_g=20 * c.lr_g)),
+    "d5": Fault(words="D's rate × 5", change=lambda c: dataclasses.replace(c, lr_d=5 * c.lr_d)),
+    "idle": Fault(words="D's rate / 20", change=lambda c: dataclasses.replace(c, lr_d=c.lr_d / 20)),
     "few": Fault(words="50 pictures", pictures=50),
     "nan": Fault(words="a NaN", breaks_at=0.45),
     "tenth": Fault(
@@ -103,14 +106,13 @@ def play(fault: Fault, config: TrainConfig, pixels: NDArray[np.uint8], folder: P
     """
     judge = Judge(pixels, config.quality_samples, torch.device("cpu"), cache)
     config = fault.change(config)
-    seen, held_out = held_apart(
-        pixels[: fault.pictures]
-    )  # without a controller too, so that arms can be compared
+    spaced = pixels[:: max(len(pixels) // fault.pictures, 1)][: fault.pictures]  # of all kinds
+    seen, held_out = held_apart(spaced)  # without a controller too, so that arms can be compared
     trainer = FaultyTrainer(config, seen, torch.device("cpu"))
     trainer.breaks_at = fault.breaks_at * config.total_steps
     balance = Balance(trainer, Probe.of(trainer, seen, held_out))
     options = RunOptions(folder=folder, sheets=1, checkpoints=10)
-    run = Run(trainer, {"source": "avatars"}, options, judge=judge, balance=balance)
+    run = Run(trainer, {"source": "pictures"}, options, judge=judge, balance=balance)
     ended = "done"
     try:
         run.train()
@@ -148,21 +150,25 @@ def main() -> None:
     parser.add_argument(
         "--arms", nargs="+", choices=(*ARMS, "all", "watch"), default=ARMS, help="of --balance"
     )
+    parser.add_argument("--data", default=AVATARS, help="as of training.train; default: avatars")
     parser.add_argument("--kimg", type=float, default=24.0, help="thousand pictures of each run; default 24")
     parser.add_argument("--width", type=int, default=10, help="ngf and ndf; default 10")
     parser.add_argument("--loss", default="bce")
     parser.add_argument("--d-norm", default="batch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="where to leave the runs; default: nowhere")
+    parser.add_argument("--json", type=Path, help="file to which each outcome is added as a line")
     parser.add_argument("--cache", type=Path, default=default_cache())
     args = parser.parse_args()
-    pixels = load_avatars(PICTURES, SIDE, args.cache)
+    pixels = load_pictures(args.data, resolution=SIDE, count=PICTURES, cache=args.cache).pixels
     for name in args.faults or FAULTS:
         for arm in args.arms:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = (args.out or Path(scratch)) / f"{name}-{arm}"
                 outcome = play(FAULTS[name], recipe(args, arm), pixels, folder, args.cache)
             _report(FAULTS[name], arm, outcome)
+            if args.json:
+                _keep(args, name, arm, outcome)
 
 
 def _report(fault: Fault, arm: str, outcome: Outcome) -> None:
@@ -170,6 +176,13 @@ def _report(fault: Fault, arm: str, outcome: Outcome) -> None:
     print(f"| {fault.words} | {arm} | {figures} | {outcome.kept:.0f} | {outcome.ended} |")
     for sentence in outcome.sentences:
         print(f"    {sentence}", flush=True)
+
+
+def _keep(args: argparse.Namespace, fault: str, arm: str, outcome: Outcome) -> None:
+    what = {name: getattr(args, name) for name in ("data", "seed", "kimg", "width", "loss", "d_norm")}
+    line = json.dumps({"fault": fault, "arm": arm, **what, **dataclasses.asdict(outcome)}, ensure_ascii=False)
+    with args.json.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 if __name__ == "__main__":

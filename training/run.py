@@ -216,7 +216,7 @@ class Run:
             self.note(Event, verdict=decision.verdict, action=decision.action, sentence=decision.sentence)
             self.bar.write(decision.sentence, file=sys.stdout)
             if decision.go_back:
-                self._go_back(newest=decision.verdict == Verdict.DIVERGED)
+                self._go_back(newest=decision.verdict != Verdict.COLLAPSING)
             self.balance.apply(self.trainer, decision)
             self._write_settings()
         if not sound:

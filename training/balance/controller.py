@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.balance.remedies import Remedy, gentler, next_remedy, shorten_stride
+from training.balance.remedies import Remedy, gentler, next_remedy, slow_d
 from training.balance.signals import Signals
-from training.balance.verdicts import Verdict, long_stride, verdict
+from training.balance.verdicts import Verdict, strides, verdict
 from training.balance.wording import cause
 from training.config import TrainConfig
 
@@ -109,9 +109,10 @@ class Controller:
         now.candidate = looks.value
         if looks == Verdict.DIVERGED:
             news, now.found = looks != now.found, looks.value
-            return self._go_back(looks, signals, config, news=news)
-        if (net := long_stride(signals)) is not None:
-            return self._shorten(net, signals, config)
+            return self._go_back(looks, signals, gentler(config), news=news)
+        if strides(signals):
+            news, now.found = looks != now.found, looks.value
+            return self._go_back(looks, signals, slow_d(config), news=news)
         if now.windows <= WARM_UP:
             return None
         self._remember(signals, looks)
@@ -139,7 +140,7 @@ class Controller:
         if now.rest:
             return None
         if looks == Verdict.COLLAPSING:
-            return self._go_back(looks, signals, config, news=news)
+            return self._go_back(looks, signals, gentler(config), news=news)
         if not self.act:
             return self._tell(looks, signals) if news else None
         found = next_remedy(looks, config, shown, now.taken.get(looks, 0), everything=self.everything)
@@ -149,24 +150,13 @@ class Controller:
         remedy, now.taken[looks] = found
         return self._do(looks, signals, remedy)
 
-    def _shorten(self, net: str, signals: Signals, config: TrainConfig) -> Decision | None:
-        """A stride that no game survives is shortened at once, in the first window too."""
-        now = self.standing
-        looks = Verdict.G_TOO_FAST if net == "g" else Verdict.D_TOO_FAST
-        news, now.found = looks != now.found, looks.value
-        if not self.act:
-            return self._tell(looks, signals) if news else None
-        return self._do(looks, signals, shorten_stride(net, getattr(signals, f"stride_{net}"), config))
-
     def _do(self, looks: Verdict, signals: Signals, remedy: Remedy) -> Decision:
         now = self.standing
         now.rest, now.streak = COOLDOWN, 0
         sentence = f"{cause(looks, signals, now.usual_gradient)}; {remedy.words}."
         return Decision(verdict=looks, sentence=sentence, changes=remedy.changes)
 
-    def _go_back(
-        self, looks: Verdict, signals: Signals, config: TrainConfig, *, news: bool
-    ) -> Decision | None:
+    def _go_back(self, looks: Verdict, signals: Signals, remedy: Remedy, *, news: bool) -> Decision | None:
         now = self.standing
         because = cause(looks, signals, now.usual_gradient)
         if not self.act:
@@ -178,7 +168,6 @@ class Controller:
         now.returns += 1
         now.rest, now.streak, now.found = COOLDOWN, 0, Verdict.BALANCED.value
         now.diversity = None
-        remedy = gentler(config)
         sentence = f"{because}; the run goes back to a good checkpoint, and {remedy.words}."
         return Decision(verdict=looks, sentence=sentence, changes=remedy.changes, go_back=True)
 

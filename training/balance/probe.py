@@ -54,7 +54,6 @@ class Probe:
             samples = trainer.g(self._latents).float()
             looks = {
                 "diversity": _mean_distance(samples) / self._real_distance,
-                "stride_g": stride(trainer.opt_g),
                 "stride_d": stride(trainer.opt_d),
                 **self._opinions(trainer, samples),
             }

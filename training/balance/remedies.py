@@ -7,9 +7,6 @@ from typing import Any, NamedTuple
 from training.balance.verdicts import Verdict
 from training.config import TrainConfig
 
-SAFE_STRIDE = 0.015
-"""Share of their size by which a step may move a network's weights after a remedy against strides."""
-
 FARTHEST_APART = 8
 """No remedy takes D's rate farther from G's than by this factor."""
 
@@ -30,11 +27,9 @@ Rung = Callable[[TrainConfig, int], Remedy | None]
 
 
 def lower_lr_d(config: TrainConfig, _: int) -> Remedy | None:
-    """D's learning rate, halved."""
-    lr = config.lr_d / 2
-    if lr < config.lr_g / FARTHEST_APART:
-        return None
-    return Remedy({"lr_d": lr}, f"D's learning rate is now half, {lr:.3g}")
+    """D's learning rate, halved, or G's if that is lower."""
+    remedy = slow_d(config)
+    return remedy if remedy.changes["lr_d"] >= config.lr_g / FARTHEST_APART else None
 
 
 def follow_the_gap(config: TrainConfig, _: int) -> Remedy | None:
@@ -94,11 +89,12 @@ def switch_to_wgan_gp(config: TrainConfig, _: int) -> Remedy | None:
 
 
 def raise_lr_d(config: TrainConfig, _: int) -> Remedy | None:
-    """D's learning rate, doubled."""
-    lr = config.lr_d * 2
+    """D's learning rate, doubled, or G's if that is higher."""
+    lr = max(config.lr_d * 2, config.lr_g)
     if lr > config.lr_g * FARTHEST_APART:
         return None
-    return Remedy({"lr_d": lr}, f"D's learning rate is now double, {lr:.3g}")
+    words = f"now G's, {lr:.3g}" if lr == config.lr_g else f"now double, {lr:.3g}"
+    return Remedy({"lr_d": lr}, f"D's learning rate is {words}")
 
 
 def train_d_more(config: TrainConfig, _: int) -> Remedy | None:
@@ -118,11 +114,22 @@ def rest_g(config: TrainConfig, shown: int) -> Remedy | None:
     return Remedy({"g_rests_until_kimg": until}, "G rests for 200 steps, in which D learns alone")
 
 
+def match_width(config: TrainConfig, _: int) -> Remedy | None:
+    """D, at least as wide as G: one that is too small does not get better by learning faster."""
+    return _widen(config, -(-config.spec.ngf // config.spec.ndf))
+
+
 def widen_d(config: TrainConfig, _: int) -> Remedy | None:
-    """D, of twice the width and the same opinion."""
-    ndf = config.spec.ndf * 2
-    words = f"D is now twice as wide (ndf {ndf}) and begins with the same judgement"
-    return Remedy({"ndf": ndf}, words) if ndf <= WIDEST_D else None
+    """D, of twice the width."""
+    return _widen(config, 2)
+
+
+def _widen(config: TrainConfig, times: int) -> Remedy | None:
+    ndf = config.spec.ndf * times
+    if times < 2 or ndf > WIDEST_D:
+        return None
+    words = f"D is now {times} times as wide (ndf {ndf}) and begins with the same judgement"
+    return Remedy({"ndf": ndf}, words)
 
 
 def add_perceptual(config: TrainConfig, _: int) -> Remedy | None:
@@ -133,9 +140,9 @@ def add_perceptual(config: TrainConfig, _: int) -> Remedy | None:
 
 
 LADDERS: dict[Verdict, tuple[Rung, ...]] = {
-    Verdict.D_TOO_FAST: (shift_more, lower_lr_d, switch_to_hinge, lower_lr_d, penalise_gradient),
+    Verdict.D_TOO_FAST: (lower_lr_d, shift_more, switch_to_hinge, lower_lr_d, penalise_gradient),
     Verdict.D_OVERFITTING: (shift_more, recolour_more, lower_lr_d, penalise_gradient, remember_gently),
-    Verdict.G_TOO_FAST: (raise_lr_d, raise_lr_d, train_d_more, widen_d),
+    Verdict.G_TOO_FAST: (match_width, raise_lr_d, raise_lr_d, train_d_more, widen_d),
 }
 """What is tried, one after the other, while a verdict stays; at the end the first ones again."""
 
@@ -167,20 +174,11 @@ def next_remedy(
     return None
 
 
-def shorten_stride(net: str, stride: float, config: TrainConfig) -> Remedy:
-    """Returns the learning rate at which strides are well below the limit, by halves of the present.
-
-    Args:
-        net: ``g`` or ``d``.
-        stride: Its present stride, above ``training.balance.verdicts.LONGEST_STRIDE``.
-        config: The settings in force.
-    """
-    lr: float = getattr(config, f"lr_{net}")
-    parts = 2
-    while stride / parts > SAFE_STRIDE:
-        parts *= 2
-    words = f"{net.upper()}'s learning rate is now 1/{parts}, {lr / parts:.3g}"
-    return Remedy({f"lr_{net}": lr / parts}, words)
+def slow_d(config: TrainConfig) -> Remedy:
+    """Returns D's learning rate halved, or G's if that is lower: it is the one of which nothing is known."""
+    lr = min(config.lr_d / 2, config.lr_g)
+    words = f"now G's, {lr:.3g}" if lr == config.lr_g else f"now half, {lr:.3g}"
+    return Remedy({"lr_d": lr}, f"D's learning rate is {words}")
 
 
 def gentler(config: TrainConfig) -> Remedy:

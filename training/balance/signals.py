@@ -25,10 +25,8 @@ class Signals:
     """Standard deviation of G's loss from step to step, as a share of D's way from floor to equilibrium."""
     diversity: float
     """Mean distance of samples of fixed latents, over that of real pictures."""
-    stride_g: float
-    """How far a step moves G's weights, as a share of their size."""
     stride_d: float
-    """The like of D."""
+    """How far a step moves D's weights, as a share of their size."""
 
     @property
     def accuracy(self) -> float:

@@ -1,7 +1,7 @@
 """Causes in plain words."""
 
 from training.balance.signals import Signals
-from training.balance.verdicts import LONGEST_STRIDE, Verdict
+from training.balance.verdicts import Verdict, strides
 
 
 def cause(found: Verdict, signals: Signals, usual_gradient: float | None) -> str:
@@ -30,8 +30,8 @@ def _overfitting(signals: Signals) -> str:
 
 
 def _d_too_fast(signals: Signals, usual_gradient: float | None) -> str:
-    if signals.stride_d > LONGEST_STRIDE:
-        return _strides("D", signals.stride_d)
+    if strides(signals):
+        return f"D takes strides: each step moves its weights by {_percent(signals.stride_d)} of their size"
     if signals.held_out_accuracy is None:
         told = f"it tells {_percent(signals.accuracy)} of pictures from fakes"
     else:
@@ -45,19 +45,15 @@ def _d_too_fast(signals: Signals, usual_gradient: float | None) -> str:
 
 
 def _g_too_fast(signals: Signals) -> str:
-    if signals.stride_g > LONGEST_STRIDE:
-        return _strides("G", signals.stride_g)
-    return (
-        f"D is outplayed: it tells {_percent(signals.accuracy)} of pictures rightly, where a coin tells 50 %"
-    )
+    if signals.health is None:
+        told = f"it tells {_percent(signals.accuracy)} of pictures rightly, where a coin tells 50 %"
+    else:
+        told = f"its loss is {_percent(signals.health)} of the way to where it tells nothing"
+    return f"D is outplayed: {told}"
 
 
 def _balanced(signals: Signals) -> str:
     return f"The game is in balance again: D tells {_percent(signals.accuracy)} of pictures rightly"
-
-
-def _strides(net: str, stride: float) -> str:
-    return f"{net} takes strides: each step moves its weights by {_percent(stride)} of their size"
 
 
 def _percent(share: float) -> str:

@@ -1,0 +1,48 @@
+"""The controller before real games that went wrong: what it is to find in each, when, and what to do.
+
+A change of its thresholds shows here at once. The games are those of docs/recipes.md.
+"""
+
+import dataclasses
+
+import pytest
+from recorded import windows
+
+from training.balance.controller import Controller, Decision
+from training.balance.verdicts import Verdict
+from training.config import TrainConfig
+
+SMALL = dataclasses.replace(TrainConfig().spec, img_resolution=32, ngf=8, ndf=8)
+CONFIG = TrainConfig(spec=SMALL, batch_size=16, translate=0.0625)
+
+
+def first_of(game: str, config: TrainConfig = CONFIG) -> tuple[int, Decision] | None:
+    """Returns the first decision and the window of it; those after a change were not recorded."""
+    controller = Controller()
+    for number, window in enumerate(windows(game), 1):
+        decision = controller.observe(window, config, shown=number * 512)
+        if decision is not None:
+            return number, decision
+    return None
+
+
+@pytest.mark.parametrize("game", ["flowers-none", "flowers-g20"])
+def test_a_game_that_went_well_is_left_alone(game: str) -> None:
+    assert first_of(game) is None
+
+
+@pytest.mark.parametrize(
+    ("game", "spoilt", "window", "found", "action"),
+    [
+        ("flowers-d20", {"lr_d": 4e-3}, 1, Verdict.D_TOO_FAST, "go back, lr_d=0.0002"),
+        ("flowers-idle", {"lr_d": 1e-5}, 7, Verdict.G_TOO_FAST, "lr_d=0.0002"),
+        ("flowers-tenth", {"spec": dataclasses.replace(SMALL, ndf=1)}, 7, Verdict.G_TOO_FAST, "ndf=8"),
+    ],
+)
+def test_a_game_that_went_wrong_is_mended(
+    game: str, spoilt: dict[str, object], window: int, found: Verdict, action: str
+) -> None:
+    first = first_of(game, dataclasses.replace(CONFIG, **spoilt))
+    assert first is not None
+    when, decision = first
+    assert (when, decision.verdict, decision.action) == (window, found, action)
