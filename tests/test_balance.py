@@ -176,7 +176,9 @@ def test_a_d_narrower_than_g_is_widened_first() -> None:
     config = dataclasses.replace(CONFIG, spec=dataclasses.replace(CONFIG.spec, ndf=6))
     [decision] = play(warm(), *[G_WINS] * PATIENCE, config=config)
     assert decision.changes == {"ndf": 66}
-    assert decision.sentence.endswith("; D is now 11 times as wide (ndf 66) and begins with the same judgement.")
+    assert decision.sentence.endswith(
+        "; D is now 11 times as wide (ndf 66) and begins with the same judgement."
+    )
 
 
 def test_a_rate_of_d_far_below_g_s_becomes_g_s() -> None:

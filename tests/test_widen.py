@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import TOY_CONFIG, TOY_SPEC
 
-from models.dcgan import Discriminator
+from models.dcgan import INIT_STD, Discriminator
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import ConfigError
 from training.loop import Trainer
@@ -43,7 +43,17 @@ def test_the_wide_one_judges_as_the_narrow_one(norm: str, factor: int, training:
     narrow.train(training)
     wide.train(training)
     with torch.no_grad():
-        torch.testing.assert_close(wide(IMG), narrow(IMG), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(wide(IMG), narrow(IMG), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+def test_weights_before_a_norm_stay_as_large_as_those_of_a_new_one(norm: str) -> None:
+    """Else Adam, whose steps do not shrink with them, would move them several times too far."""
+    narrow = Discriminator(TOY_SPEC, norm)
+    wide = widened(narrow, 8 * TOY_SPEC.ndf, torch.Generator().manual_seed(0))
+    for name, weight in wide.named_parameters():
+        if weight.ndim > 1 and not name.startswith(f"layers.{len(wide.layers) - 2}."):
+            assert weight.square().mean().sqrt().item() == pytest.approx(INIT_STD, rel=0.3)
 
 
 def test_copies_of_a_channel_part_when_they_learn() -> None:

@@ -179,7 +179,7 @@ class Run:
     def _look(self) -> None:
         """Does what is due between two steps; the end has its own."""
         self._keep_time()
-        if self.done:
+        if self.done or self.trainer.step == 0:  # 0 where it has gone back to the start
             return
         config = self.trainer.config
         if self._due(config.kimg / self.options.sheets):

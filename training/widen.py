@@ -18,7 +18,8 @@ def widened(d: Discriminator, ndf: int, random: torch.Generator) -> Discriminato
     """Returns a discriminator of more channels and the same logits.
 
     Each channel becomes several of the same output, whose weights further on add up to the old one. They are
-    shared out unevenly, by chance, else the copies would learn the same for ever.
+    shared out unevenly, by chance, else the copies would learn the same for ever. Where a norm follows, which
+    does not see how large weights are, they stay as large as they were: Adam's steps do not shrink with them.
 
     Args:
         d: The narrow one.
@@ -40,13 +41,17 @@ def widened(d: Discriminator, ndf: int, random: torch.Generator) -> Discriminato
             weight = weight if old is last else weight.repeat(factor, 1, 1, 1)
             if old is not d.convolutions()[0]:
                 weight = _shared_out(weight, factor, random)
+                if d.norm == "batch" and old is not last:
+                    weight *= factor
             assert isinstance(new, nn.Conv2d)
             _set_weight(new, weight)
             if old.bias is not None and new.bias is not None:
                 new.bias.copy_(old.bias if old is last else old.bias.repeat(factor))
         elif isinstance(old, nn.BatchNorm2d | nn.SyncBatchNorm):
-            state = old.state_dict()
-            new.load_state_dict({k: v.repeat(factor) if v.ndim else v for k, v in state.items()})
+            state = {k: v.repeat(factor) if v.ndim else v for k, v in old.state_dict().items()}
+            state["running_mean"] *= factor
+            state["running_var"] *= factor**2
+            new.load_state_dict(state)
     return wide
 
 
@@ -63,8 +68,9 @@ def _set_weight(layer: nn.Conv2d, weight: Tensor) -> None:
     # Spectral norm divides by the largest singular value, which it finds by vectors that it keeps; the gain
     # puts it back.
     left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    size = layer.parametrizations.weight.original.square().mean().sqrt()  # type: ignore[union-attr]
     state = {
-        "parametrizations.weight.original": weight,
+        "parametrizations.weight.original": weight * (size / weight.square().mean().sqrt()),
         "parametrizations.weight.0._u": left[:, 0],
         "parametrizations.weight.0._v": right[0],
         "parametrizations.weight.1.gain": values[0],
