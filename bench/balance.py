@@ -53,7 +53,6 @@ FAULTS = {
     "none": Fault(words="nothing"),
     "d20": Fault(words="D's rate × 20", change=lambda c: dataclasses.replace(c, lr_d=20 * c.lr_d)),
     "g20": Fault(words="G's rate × 20", change=lambda c: dataclasses.replace(c, lr_g=20 * c.lr_g)),
-    "d5": Fault(words="D's rate × 5", change=lambda c: dataclasses.replace(c, lr_d=5 * c.lr_d)),
     "idle": Fault(words="D's rate / 20", change=lambda c: dataclasses.replace(c, lr_d=c.lr_d / 20)),
     "few": Fault(words="50 pictures", pictures=50),
     "nan": Fault(words="a NaN", breaks_at=0.45),

@@ -20,6 +20,7 @@ def test_each_fault_spoils_what_it_says() -> None:
     spoilt = {name: fault.change(config) for name, fault in FAULTS.items()}
     assert spoilt["d20"] == dataclasses.replace(config, lr_d=20 * config.lr_d)
     assert spoilt["g20"] == dataclasses.replace(config, lr_g=20 * config.lr_g)
+    assert spoilt["idle"] == dataclasses.replace(config, lr_d=config.lr_d / 20)
     assert spoilt["tenth"].spec.ndf == config.spec.ndf // 10
     assert spoilt["none"] == spoilt["few"] == spoilt["nan"] == config
     assert FAULTS["few"].pictures == 50

@@ -26,7 +26,7 @@ def first_of(game: str, config: TrainConfig = CONFIG) -> tuple[int, Decision] | 
     return None
 
 
-@pytest.mark.parametrize("game", ["flowers-none", "flowers-g20"])
+@pytest.mark.parametrize("game", ["flowers-none", "flowers-g20", "avatars-g20"])
 def test_a_game_that_went_well_is_left_alone(game: str) -> None:
     assert first_of(game) is None
 
@@ -35,8 +35,11 @@ def test_a_game_that_went_well_is_left_alone(game: str) -> None:
     ("game", "spoilt", "window", "found", "action"),
     [
         ("flowers-d20", {"lr_d": 4e-3}, 1, Verdict.D_TOO_FAST, "go back, lr_d=0.0002"),
+        ("avatars-d20", {"lr_d": 4e-3}, 1, Verdict.D_TOO_FAST, "go back, lr_d=0.0002"),
+        ("flowers-few", {}, 11, Verdict.D_OVERFITTING, "translate=0.125"),
         ("flowers-idle", {"lr_d": 1e-5}, 7, Verdict.G_TOO_FAST, "lr_d=0.0002"),
         ("flowers-tenth", {"spec": dataclasses.replace(SMALL, ndf=1)}, 7, Verdict.G_TOO_FAST, "ndf=8"),
+        ("avatars-tenth", {"spec": dataclasses.replace(SMALL, ndf=1)}, 7, Verdict.G_TOO_FAST, "ndf=8"),
     ],
 )
 def test_a_game_that_went_wrong_is_mended(
@@ -46,3 +49,12 @@ def test_a_game_that_went_wrong_is_mended(
     assert first is not None
     when, decision = first
     assert (when, decision.verdict, decision.action) == (window, found, action)
+
+
+def test_who_watches_tells_what_becomes_of_a_game() -> None:
+    """D's strides of 22 %; later they are shorter, and D wins by what it says."""
+    controller, told = Controller(act=False), []
+    for number, window in enumerate(windows("avatars-d20"), 1):
+        if decision := controller.observe(window, CONFIG, shown=number * 512):
+            told.append((number, decision.verdict))
+    assert told == [(1, Verdict.D_TOO_FAST), (13, Verdict.BALANCED), (17, Verdict.D_TOO_FAST)]

@@ -68,7 +68,7 @@ def _set_weight(layer: nn.Conv2d, weight: Tensor) -> None:
     # Spectral norm divides by the largest singular value, which it finds by vectors that it keeps; the gain
     # puts it back.
     left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
-    size = layer.parametrizations.weight.original.square().mean().sqrt()  # type: ignore[union-attr]
+    size = layer.get_parameter("parametrizations.weight.original").square().mean().sqrt()
     state = {
         "parametrizations.weight.original": weight * (size / weight.square().mean().sqrt()),
         "parametrizations.weight.0._u": left[:, 0],
