@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,9 +15,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from playwright.sync_api import Browser, sync_playwright
 
+from app.settings import SHIPPED_MODEL
+from export.calibrate import Quantised, quantise
+from export.original import original
 from export.to_onnx import export
-from models.contract import ModelSpec
+from models.contract import ModelSpec, latents
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.loop import Trainer
@@ -24,6 +29,9 @@ from training.loop import Trainer
 TOY_SPEC = ModelSpec(img_resolution=16, z_dim=8, ngf=4, ndf=4)
 TOY_CONFIG = TrainConfig(spec=TOY_SPEC, batch_size=4, kimg=0.024, translate=0.125, ema_half_life_kimg=0.1)
 TOY_DATA = {"source": "noise", "name": "noise", "pictures": 32, "fingerprint": "none", "license": None}
+
+CALIBRATION = list(range(1000, 1064))
+"""Seeds that choose the integers of a model."""
 
 # Toy networks are too small to share between threads, and threads of several processes in each
 # other's way are slower than one; inherited by the processes that tests start.
@@ -54,6 +62,13 @@ def toy_model(toy_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("model") / "toy.onnx"
     onnx.save(export(toy_checkpoint, "toy", "float32"), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def shipped_integers() -> tuple[onnx.ModelProto, Quantised]:
+    """The shipped model as the export wrote it, and the integers that were chosen for it."""
+    source = original(onnx.load(SHIPPED_MODEL))
+    return source, quantise(source, latents(CALIBRATION))
 
 
 @pytest.fixture
@@ -111,3 +126,15 @@ def service(toy_model: Path) -> Iterator[httpx.Client]:
     """A service of the toy model."""
     with start_service(model=toy_model, max_count=64, max_steps=12) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser without a window; of a module, for as long as it runs there can be no other event loop."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no Chromium here")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()

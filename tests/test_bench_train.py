@@ -14,17 +14,19 @@ from bench.plain_training import PlainLoop
 from bench.train import EXAMPLE, OURS, PLAIN, figures, operations_a_picture
 
 
+def run_bench(*words: str | Path) -> str:
+    """Runs a benchmark; returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_all_ways_are_measured_and_compared(tmp_path: Path) -> None:
     toy = ["--img-resolution=16", "--z-dim=8", "--ngf=4", "--ndf=4", "--batch-size=4", "--execution=eager"]
     short = ["--device=cpu", "--rounds=1", "--seconds=0.1", "--warm-up=1", "--json", str(tmp_path / "found")]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.train", *toy, *short],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+    said = run_bench("bench.train", *toy, *short)
     found = json.loads((tmp_path / "found").read_text())
     assert found["rates"].keys() == {OURS, PLAIN, EXAMPLE}
     assert all(rate > 0 for rates in found["rates"].values() for rate in rates)
@@ -32,24 +34,17 @@ def test_all_ways_are_measured_and_compared(tmp_path: Path) -> None:
     assert {figure["name"] for figure in found["figures"]} == {
         f"pictures/s ÷ {name}" for name in (PLAIN, EXAMPLE)
     }
-    assert "share of the matrix rate" in done.stdout
+    assert "share of the matrix rate" in said
 
 
 def test_every_place_of_pictures_is_measured(tmp_path: Path) -> None:
     small = ["--pictures=64", "--resolution=16", "--batch-size=8", "--workers=1"]
     short = ["--seconds=0.05", "--rounds=1", "--folder", str(tmp_path), "--json", str(tmp_path / "found")]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.data", *small, *short],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+    said = run_bench("bench.data", *small, *short)
     found = json.loads((tmp_path / "found").read_text())
     assert found["rates"].keys() >= {"memory", "one file", "one file, forgotten"}
     assert found["bytes"]["one file"] == 64 * 16 * 16 * 3 + 128
-    assert "WebDataset" in done.stdout
+    assert "WebDataset" in said
     assert list(tmp_path.iterdir()) == [tmp_path / "found"]
 
 

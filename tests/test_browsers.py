@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,15 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import StartService
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from app.browsers import HEADERS
 
-CHROMIUM = shutil.which("chromium")
-
 FRIEND = "https://friend.example"
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 
 
 @pytest.mark.parametrize(
@@ -85,15 +80,6 @@ def test_a_site_that_is_told_may_ask_with_a_key_and_read_the_headers(
 # --- In a browser ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A browser without a window."""
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     """A page, and what its console complains of."""
@@ -120,7 +106,6 @@ def _look_at_wall(page: Page) -> None:
     expect(page.locator("#tiles img").first).to_be_visible()
 
 
-@needs_chromium
 @pytest.mark.parametrize(
     ("path", "use"),
     [("/", _look_at_wall), ("/docs", _try_swagger), ("/redoc", _open)],
@@ -141,7 +126,6 @@ def test_a_page_s_policy_lets_it_do_all_it_does(
     assert [it for it in complaints if "https://cdn.redoc.ly/redoc/logo-mini.svg" not in it] == []
 
 
-@needs_chromium
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
 def test_a_page_s_policy_refuses_a_script_that_is_slipped_in(
     service: httpx.Client, watched: tuple[Page, list[str]], path: str
@@ -183,7 +167,6 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@needs_chromium
 def test_other_sites_can_show_pictures_and_not_read_them(
     service: httpx.Client, browser: Browser, elsewhere: str
 ) -> None:

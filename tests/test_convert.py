@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from commands import run_here
 
 from export import convert as command
 from export import files
@@ -15,11 +16,6 @@ from export.convert import Cost, compare, convert
 from export.files import ExportError
 from export.forms import FORMS
 from models.contract import ModelFileError
-
-
-def run_convert(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", "export.convert", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
 def damaged(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -46,7 +42,16 @@ def test_the_cost_of_known_differences() -> None:
 
 
 def test_the_command_writes_a_file_and_says_what_it_costs(toy_model: Path, tmp_path: Path) -> None:
-    done = run_convert(toy_model, tmp_path / "new" / "w.onnx", "--form", "winograd")
+    line = [
+        sys.executable,
+        "-m",
+        "export.convert",
+        toy_model,
+        tmp_path / "new" / "w.onnx",
+        "--form",
+        "winograd",
+    ]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "1 level(s) at most" in done.stdout or "0 level(s) at most" in done.stdout
     assert "over 64 pictures" in done.stdout
@@ -57,7 +62,7 @@ def test_the_command_writes_a_file_and_says_what_it_costs(toy_model: Path, tmp_p
 
 
 def test_auto_measures_every_form_and_takes_one(toy_model: Path, tmp_path: Path) -> None:
-    done = run_convert(toy_model, tmp_path / "m.onnx")
+    done = run_here(command.main, toy_model, tmp_path / "m.onnx")
     assert done.returncode == 0, done.stderr
     [measured] = [line for line in done.stdout.splitlines() if "taken: " in line]
     assert all(f"{name} " in measured for name in FORMS)
@@ -72,7 +77,9 @@ def test_auto_measures_every_form_and_takes_one(toy_model: Path, tmp_path: Path)
 def test_another_arithmetic_is_noted_in_the_card(
     toy_model: Path, tmp_path: Path, arithmetic: str, stored: str
 ) -> None:
-    done = run_convert(toy_model, tmp_path / "new.onnx", "--precision", arithmetic, "--calibrate", 8)
+    done = run_here(
+        command.main, toy_model, tmp_path / "new.onnx", "--precision", arithmetic, "--calibrate", 8
+    )
     assert done.returncode == 0, done.stderr
     assert "PSNR" in done.stdout
     new, card = files.read(tmp_path / "new.onnx")
@@ -82,7 +89,7 @@ def test_another_arithmetic_is_noted_in_the_card(
 
 
 def test_calibration_needs_pictures(toy_model: Path, tmp_path: Path) -> None:
-    done = run_convert(toy_model, tmp_path / "new.onnx", "--precision", "int8", "--calibrate", 0)
+    done = run_here(command.main, toy_model, tmp_path / "new.onnx", "--precision", "int8", "--calibrate", 0)
     assert (done.returncode, done.stderr) == (2, "error: --calibrate must be at least 1, got 0\n")
 
 
@@ -114,9 +121,9 @@ def test_a_file_in_another_form_is_refused(toy_model: Path) -> None:
 
 
 def test_the_fast_form_converts_as_the_original_does(toy_model: Path, tmp_path: Path) -> None:
-    assert run_convert(toy_model, tmp_path / "fast.onnx", "--form", "winograd").returncode == 0
+    assert run_here(command.main, toy_model, tmp_path / "fast.onnx", "--form", "winograd").returncode == 0
     for source in (toy_model, tmp_path / "fast.onnx"):
-        done = run_convert(source, tmp_path / f"{source.stem}-half.onnx", "--precision", "float16")
+        done = run_here(command.main, source, tmp_path / f"{source.stem}-half.onnx", "--precision", "float16")
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "fast-half.onnx").read_bytes() == (tmp_path / "toy-half.onnx").read_bytes()
 
@@ -136,7 +143,7 @@ def test_bad_sources_are_one_clear_line(toy_model: Path, tmp_path: Path) -> None
         "text.onnx": "not an ONNX file",
         "bare.onnx": "not one of Seedling: it carries no 'seedling' metadata",
     }.items():
-        done = run_convert(tmp_path / name, tmp_path / "out.onnx")
+        done = run_here(command.main, tmp_path / name, tmp_path / "out.onnx")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert message in done.stderr
     assert not (tmp_path / "out.onnx").exists()
@@ -144,7 +151,7 @@ def test_bad_sources_are_one_clear_line(toy_model: Path, tmp_path: Path) -> None
 
 def test_the_source_is_never_overwritten(toy_model: Path) -> None:
     before = toy_model.read_bytes()
-    done = run_convert(toy_model, toy_model.parent / ".." / toy_model.parent.name / toy_model.name)
+    done = run_here(command.main, toy_model, toy_model.parent / ".." / toy_model.parent.name / toy_model.name)
     assert done.returncode == 2
     assert "is the source itself" in done.stderr
     assert toy_model.read_bytes() == before

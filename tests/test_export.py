@@ -9,17 +9,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from commands import run_here
 
 from export import to_onnx
 from export.graph import PictureGenerator, store_half
 from export.to_onnx import ExportError, compare, export, load_generator, rewrite
 from models.contract import INPUT_NAME, OUTPUT_NAME, ModelCard, latents, to_uint8
 from training.checkpoint import Checkpoint
-
-
-def run_export(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "export.to_onnx", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def draw(path: Path, z: np.ndarray) -> np.ndarray:
@@ -138,7 +134,8 @@ def test_folding_leaves_the_generator_itself_alone(toy_checkpoint: Checkpoint) -
 
 
 def test_the_command_writes_a_file_and_says_what_it_measured(toy_run: Path, tmp_path: Path) -> None:
-    done = run_export(toy_run, tmp_path / "new" / "m.onnx", "--name", "mine")
+    command = [sys.executable, "-m", "export.to_onnx", toy_run, tmp_path / "new" / "m.onnx", "--name", "mine"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "float16 weights: " in done.stdout
     assert "sha256 " in done.stdout
@@ -147,7 +144,7 @@ def test_the_command_writes_a_file_and_says_what_it_measured(toy_run: Path, tmp_
 
 
 def test_the_command_writes_the_form_that_was_asked_for(toy_run: Path, tmp_path: Path) -> None:
-    done = run_export(toy_run, tmp_path / "m.onnx", "--form", "winograd")
+    done = run_here(to_onnx.main, toy_run, tmp_path / "m.onnx", "--form", "winograd")
     assert done.returncode == 0, done.stderr
     assert "form winograd: " in done.stdout
     operators = [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node]
@@ -164,7 +161,7 @@ def test_a_form_that_draws_something_else_is_not_taken(
 
 
 def test_a_missing_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
-    done = run_export(tmp_path, tmp_path / "m.onnx")
+    done = run_here(to_onnx.main, tmp_path, tmp_path / "m.onnx")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no checkpoint in" in done.stderr
@@ -172,6 +169,6 @@ def test_a_missing_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_an_unwritable_place_is_one_clear_line(toy_run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = run_export(toy_run, tmp_path / "file" / "m.onnx")
+    done = run_here(to_onnx.main, toy_run, tmp_path / "file" / "m.onnx")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: cannot write")

@@ -6,15 +6,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from conftest import CALIBRATION
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from app.settings import SHIPPED_MODEL
 from export.calibrate import DIGIT, EXACT, UNITS, Quantised, Sums, _round_together, quantise
 from export.integer import _convolve, to_integer, write
 from export.layers import PHASES
-from export.original import original
 from models.contract import (
     INPUT_NAME,
     OUTPUT_NAME,
@@ -23,8 +22,6 @@ from models.contract import (
     SeedlingError,
     latents,
 )
-
-CALIBRATION = list(range(1000, 1064))
 
 ROUNDED_SUMS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "ReduceSum", "ReduceMean", "Softmax"}
 """Operators that add floating-point numbers, in an order that is theirs to choose."""
@@ -46,10 +43,11 @@ def model(source: onnx.ModelProto, numbers: Quantised) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> tuple[onnx.ModelProto, Quantised, onnx.ModelProto]:
+def shipped(
+    shipped_integers: tuple[onnx.ModelProto, Quantised],
+) -> tuple[onnx.ModelProto, Quantised, onnx.ModelProto]:
     """The shipped model, its integers and their graph."""
-    source = original(onnx.load(SHIPPED_MODEL))
-    numbers = quantise(source, latents(CALIBRATION))
+    source, numbers = shipped_integers
     return source, numbers, write(source, numbers, _convolve)
 
 

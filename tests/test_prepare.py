@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_here
 from PIL import Image
 
 from models.contract import SeedlingError
 from training.doctor import Skipped
 from training.pictures import PictureError
-from training.prepare import MAX_REPORTED, PrepareError, Report, check, prepare
+from training.prepare import MAX_REPORTED, PrepareError, Report, check, main, prepare
 
 
 def picture(path: Path, seed: int = 0, side: int = 48) -> Path:
@@ -32,11 +33,6 @@ def prepared(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png") if path.is_file())
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "training.prepare", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_a_mixed_folder_is_prepared_counted_and_not_touched(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     picture(source / "rose/a.png", 0)
@@ -46,7 +42,8 @@ def test_a_mixed_folder_is_prepared_counted_and_not_touched(tmp_path: Path) -> N
     (source / "broken.jpg").write_bytes(b"no picture")
     (source / "notes.txt").write_text("no picture either")
     before = digests(source)
-    done = run(source, target, "--resolution", 64)
+    command = [sys.executable, "-m", "training.prepare", source, target, "--resolution", "64"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert digests(source) == before
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
@@ -76,7 +73,7 @@ def test_the_report_says_what_was_done(tmp_path: Path) -> None:
 def test_the_background_of_the_command_line_is_used(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     Image.new("RGBA", (40, 40)).save(tmp_path / "source/a.png")
-    assert run(tmp_path / "source", tmp_path / "target", "--background", "lime").returncode == 0
+    assert run_here(main, tmp_path / "source", tmp_path / "target", "--background", "lime").returncode == 0
     with Image.open(tmp_path / "target/a.png") as img:
         assert img.getpixel((5, 5)) == (0, 255, 0)
 
@@ -194,7 +191,7 @@ def test_errors_are_one_line_and_exit_code_2(
         Path(folder).mkdir()
     Path("bad/a.png").touch()
     Path("text.zip").write_text("hello")
-    done = run(*arguments)
+    done = run_here(main, *arguments)
     assert done.returncode == 2
     assert done.stderr == message + "\n"
 
@@ -268,7 +265,9 @@ KINDS = {
 
 def test_a_check_reports_every_kind_of_trouble_and_touches_nothing(trouble: Path, tmp_path: Path) -> None:
     before = digests(trouble)
-    done = run(trouble, "--check", "--sheet", tmp_path / "new/sheet.png", "--json", tmp_path / "report.json")
+    done = run_here(
+        main, trouble, "--check", "--sheet", tmp_path / "new/sheet.png", "--json", tmp_path / "report.json"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert digests(trouble) == before
     report = json.loads((tmp_path / "report.json").read_text())
@@ -316,7 +315,7 @@ def test_a_zip_is_checked_like_its_folder(trouble: Path, tmp_path: Path) -> None
 
 def test_one_picture_is_reported_and_cannot_be_trained_on(tmp_path: Path) -> None:
     picture(tmp_path / "s/a.png")
-    done = run(tmp_path / "s", "--check", "--json", tmp_path / "r.json")
+    done = run_here(main, tmp_path / "s", "--check", "--json", tmp_path / "r.json")
     assert done.returncode == 2
     assert done.stdout.startswith("1 picture found, 1 can be trained on\n")
     assert "1 different picture: training needs at least 16" in done.stdout
@@ -327,7 +326,7 @@ def test_one_picture_is_reported_and_cannot_be_trained_on(tmp_path: Path) -> Non
 def test_nothing_readable_is_reported_with_its_reasons(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s/a.png").touch()
-    done = run(tmp_path / "s", "--check", "--sheet", tmp_path / "sheet.png")
+    done = run_here(main, tmp_path / "s", "--check", "--sheet", tmp_path / "sheet.png")
     assert done.returncode == 2
     assert "    a.png: not a picture in a known format" in done.stdout.splitlines()
     assert not (tmp_path / "sheet.png").exists()

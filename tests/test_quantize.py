@@ -6,15 +6,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from conftest import CALIBRATION
 
-from app.settings import SHIPPED_MODEL
-from export.calibrate import quantise
-from export.integer import to_integer
-from export.original import original
-from export.quantize import to_int8
+from export.calibrate import Quantised, quantise
+from export.integer import to_integer, write
+from export.quantize import _convolve, to_int8
 from models.contract import INPUT_NAME, OUTPUT_NAME, ModelFileError, SeedlingError, latents
-
-CALIBRATION = list(range(1000, 1064))
 
 
 def draw(model: onnx.ModelProto, z: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -35,10 +32,10 @@ def model(source: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The shipped model, and what was made of it."""
-    source = original(onnx.load(SHIPPED_MODEL))
-    return source, to_int8(source, latents(CALIBRATION))
+def shipped(shipped_integers: tuple[onnx.ModelProto, Quantised]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The shipped model, and what is made of it."""
+    source, numbers = shipped_integers
+    return source, write(source, numbers, _convolve)
 
 
 def test_it_gives_the_bytes_of_the_integer_graph(source: onnx.ModelProto, model: onnx.ModelProto) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from conftest import TOY_CONFIG, TOY_DATA
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from models.contract import SeedlingError
 from training.config import TrainConfig
@@ -31,7 +31,6 @@ from training.report.story import read_story
 from training.report.verdict import verdict
 from training.run import Run, RunOptions
 
-CHROMIUM = shutil.which("chromium")
 CPU = torch.device("cpu")
 FD = "fd_efficientnet_lite0_20_of_32"
 
@@ -152,17 +151,6 @@ def test_the_command_writes_it_anew(run: Path) -> None:
 
 
 # --- In a browser -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A browser without a window."""
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium here")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -1,15 +1,15 @@
 """Quality in the run: measured without a trace in the training, and the best checkpoint kept."""
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import run_here
 from conftest import TOY_CONFIG, TOY_DATA
 
+from export import to_onnx
 from training.best import best_checkpoint, choose_checkpoint
 from training.checkpoint import Checkpoint, CheckpointError, checkpoints, load_checkpoint, save_checkpoint
 from training.journal import Metrics, Scalars, read_journal
@@ -105,8 +105,7 @@ def test_the_export_takes_the_best_and_says_so(measured: Path, tmp_path: Path) -
     best = best_checkpoint(measured)
     assert best is not None
     for flags, wanted in ([], best.reason), (["--newest"], "step-00000012, the newest"):
-        command = [sys.executable, "-m", "export.to_onnx", measured, tmp_path / "model.onnx", *flags]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run_here(to_onnx.main, measured, tmp_path / "model.onnx", *flags)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[0] == wanted
 

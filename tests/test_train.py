@@ -1,4 +1,4 @@
-"""The training command, as a user types it, on real pictures."""
+"""The training command, as a user types it, on real pictures; most refusals in this process."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import run_here
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -144,7 +145,7 @@ def test_the_run_s_folder_is_numbered_when_none_is_given(folder: Path, tmp_path:
 
 def test_a_folder_that_holds_something_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    assert_refused(train("--data", folder, "--out", tmp_path, *SMALL), "not empty", "--resume")
+    assert_refused(run_here(main, "--data", folder, "--out", tmp_path, *SMALL), "not empty", "--resume")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -156,7 +157,9 @@ def test_nothing_is_written_into_the_training_data(folder: Path) -> None:
 
 def test_an_unwritable_place_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert_refused(train("--data", folder, "--out", tmp_path / "file" / "run", *SMALL), "cannot be written")
+    assert_refused(
+        run_here(main, "--data", folder, "--out", tmp_path / "file" / "run", *SMALL), "cannot be written"
+    )
 
 
 @pytest.mark.parametrize("count", [0, 3])
@@ -165,7 +168,7 @@ def test_too_few_pictures_are_refused(folder: Path, tmp_path: Path, count: int) 
     data.mkdir()
     for file in sorted(folder.iterdir())[:count]:
         (data / file.name).write_bytes(file.read_bytes())
-    done = train("--data", data, *SMALL, cwd=tmp_path)
+    done = run_here(main, "--data", data, *SMALL, cwd=tmp_path)
     assert_refused(done, f"found {count} readable pictures", "at least 16")
     assert list(tmp_path.iterdir()) == [data]
 
@@ -188,18 +191,18 @@ def test_too_few_pictures_are_refused(folder: Path, tmp_path: Path, count: int) 
 def test_bad_input_is_one_line_and_exit_code_2(
     tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
-    assert_refused(train(*arguments, cwd=tmp_path), *words)
+    assert_refused(run_here(main, *arguments, cwd=tmp_path), *words)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
-    assert_refused(train("--device", "cuda", cwd=tmp_path), "no CUDA device")
+    assert_refused(run_here(main, "--device", "cuda", cwd=tmp_path), "no CUDA device")
 
 
 def test_a_resumed_run_keeps_its_recipe(finished: Path) -> None:
     assert_refused(
-        train("--resume", finished, "--beta1-g", 0.1, "--batch-size", 8),
+        run_here(main, "--resume", finished, "--beta1-g", 0.1, "--batch-size", 8),
         "leave out",
         "--batch-size, --beta1-g",
     )
@@ -228,13 +231,15 @@ def test_a_resumed_run_may_be_longer_and_of_another_balance(folder: Path, tmp_pa
     found = [settings[name] for name in ("kimg", "lr_d", "lr_g", "loss")]
     assert found == [0.04, 0.00005, 0.0002, "hinge"]
     assert (settings["spec"]["ndf"], settings["r1"], settings["balance"]) == (8, 0.5, "off")
-    assert_refused(train("--resume", run, "--loss", "wasserstein"), "bce, hinge")
+    assert_refused(run_here(main, "--resume", run, "--loss", "wasserstein"), "bce, hinge")
 
 
 def test_a_resumed_run_wants_the_pictures_it_began_with(folder: Path, finished: Path, tmp_path: Path) -> None:
     for file in sorted(folder.iterdir())[:20]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    assert_refused(train("--resume", finished, "--data", tmp_path), "no longer holds the 22 pictures")
+    assert_refused(
+        run_here(main, "--resume", finished, "--data", tmp_path), "no longer holds the 22 pictures"
+    )
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]])
