@@ -1,7 +1,8 @@
 """Pictures of seeds for Python programs: from a service, ``Client``, or from a model file, ``Local``."""
 
 from models.contract import SeedError, SeedlingError
-from seedling.client import AsyncClient, Client
+from seedling.async_client import AsyncClient
+from seedling.client import Client
 from seedling.errors import AddressError, NoAnswerError, ServiceError
 from seedling.offline import Local
 from seedling.picture import Picture

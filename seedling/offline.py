@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 
-from seedling.client import DEFAULT_URL, Client, check_address
+from seedling.asker import DEFAULT_URL, check_address
+from seedling.client import Client
 
 AT_ONCE = 1024
 """Most frames of a path, where the memory is the program's own."""
