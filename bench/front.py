@@ -12,7 +12,6 @@ import shutil
 import sys
 import tempfile
 import time
-import urllib.error
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.settings import SHIPPED_MODEL
 from bench import report
-from bench.load import LoadError, Result, measure_one, measure_paths, require_wrk
+from bench.command import carry_out, parser_of
+from bench.load import Result, measure_one, measure_paths
 from bench.report import number
 from bench.server import ROOT, Server, ServerError, free_port, seedling
 
@@ -187,28 +186,23 @@ def _print(slices: Sequence[Slice], collapsed: int, arguments: argparse.Namespac
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.front", description=(__doc__ or "").split("\n")[0])
-    model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_MODEL))
-    parser.add_argument("--model", type=Path, default=model, help="model file (%(default)s)")
+    parser = parser_of("front", __doc__)
     parser.add_argument("--names", type=int, default=10_000, help="different pictures (%(default)s)")
     parser.add_argument("--exponent", type=float, default=1.0, help="of Zipf's law (%(default)s)")
     parser.add_argument("--requests", type=int, default=200_000, help="after which they repeat (%(default)s)")
     parser.add_argument("--seconds", type=int, default=10, help="length of a slice (%(default)s)")
-    parser.add_argument("--json", type=Path, default=Path("bench-front.json"), help="(%(default)s)")
     return parser.parse_args(words)
 
 
+def in_a_folder(arguments: argparse.Namespace) -> None:
+    """Measures, with a cache that is on the disk for so long."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(arguments, Path(folder))
+
+
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 2 where wrk or nginx is missing or does not start."""
-    arguments = parse_arguments(words)
-    try:
-        require_wrk()
-        with tempfile.TemporaryDirectory() as folder:
-            run(arguments, Path(folder))
-    except (LoadError, ServerError, urllib.error.URLError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    """Runs the command; returns the exit code."""
+    return carry_out(in_a_folder, parse_arguments(words))
 
 
 if __name__ == "__main__":

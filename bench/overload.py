@@ -5,21 +5,19 @@ rate, answered or not. Every answer should be a picture in time, or a 429.
 """
 
 import argparse
-import os
 import resource
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from app.settings import SHIPPED_MODEL
 from bench import report
-from bench.load import LoadError, Requests, Result, measure, percentile, require_wrk
+from bench.command import carry_out, parser_of
+from bench.load import Requests, Result, measure, percentile
 from bench.probe import probing
 from bench.report import Figure, number
-from bench.server import Server, ServerError, seedling
+from bench.server import Server, seedling
 
 IMAGE = "/images/%d.png"
 UNLOADED_CONNECTIONS = 64
@@ -184,32 +182,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.overload", description=(__doc__ or "").split("\n")[0]
-    )
-    model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_MODEL))
-    parser.add_argument("--model", type=Path, default=model, help="model file (%(default)s)")
+    parser = parser_of("overload", __doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (%(default)s)")
     parser.add_argument("--factor", type=float, default=10.0, help="times the most it can do (%(default)s)")
     parser.add_argument(
         "--deadline-ms", type=int, default=2000, help="X-Timeout-Ms of each request (%(default)s)"
     )
-    parser.add_argument(
-        "--json", type=Path, default=Path("bench-overload.json"), help="for all of it (%(default)s)"
-    )
     return parser.parse_args(words)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 2 where wrk is missing or the service does not start."""
-    arguments = parse_arguments(words)
-    try:
-        require_wrk()
-        run(arguments)
-    except (LoadError, ServerError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    """Runs the command; returns the exit code."""
+    return carry_out(run, parse_arguments(words))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ to a request that costs the service next to nothing. Wants wrk, and a Python tha
 """
 
 import argparse
-import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -13,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.cpus import available_cpus
-from app.settings import SHIPPED_MODEL
 from bench import report
 from bench.cached import Repeat, kinds_of, repeat
-from bench.load import LoadError, Requests, Result, measure, require_wrk
+from bench.command import carry_out, parser_of
+from bench.load import Requests, Result, measure
 from bench.report import number
-from bench.server import Server, ServerError, free_port, seedling
+from bench.server import Server, free_port, seedling
 
 CONNECTIONS = (1, 64)
 PICTURES = Requests(path="/images/%d.png")
@@ -133,25 +132,15 @@ def _median(some: Sequence[Repeat], value: Callable[[Repeat], float]) -> float:
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.ray", description=(__doc__ or "").split("\n")[0])
-    model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_MODEL))
-    parser.add_argument("--model", type=Path, default=model, help="model file (%(default)s)")
+    parser = parser_of("ray", __doc__)
     parser.add_argument("--cpus", type=int, default=available_cpus(), help="of all replicas (%(default)s)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a slice (%(default)s)")
-    parser.add_argument("--json", type=Path, default=Path("bench-ray.json"), help="(%(default)s)")
     return parser.parse_args(words)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 2 where wrk is missing or a server does not start."""
-    arguments = parse_arguments(words)
-    try:
-        require_wrk()
-        run(arguments)
-    except (LoadError, ServerError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    """Runs the command; returns the exit code."""
+    return carry_out(run, parse_arguments(words))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Pictures of seeds that nobody asked for before, so no cache helps; ``--cached`` 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.settings import SHIPPED_MODEL
 from bench import cached, report
-from bench.load import LoadError, measure, require_wrk
+from bench.command import carry_out, parser_of
+from bench.load import measure
 from bench.measured import (
     BUSIEST,
     CONNECTIONS,
@@ -131,9 +130,7 @@ def peers_named(text: str) -> list[Peer]:
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.serve", description=(__doc__ or "").split("\n")[0])
-    model = Path(os.environ.get("SEEDLING_MODEL", SHIPPED_MODEL))
-    parser.add_argument("--model", type=Path, default=model, help="model file (%(default)s)")
+    parser = parser_of("serve", __doc__)
     parser.add_argument("--rounds", type=int, default=5, help="slices of each load (%(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a slice (%(default)s)")
     parser.add_argument(
@@ -141,25 +138,13 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--peers-python", default=sys.executable, help="a Python that has them")
     parser.add_argument("--cached", action="store_true", help="cached pictures, 304s, start, memory instead")
-    parser.add_argument(
-        "--json", type=Path, default=Path("bench-serve.json"), help="for all of it (%(default)s)"
-    )
     return parser.parse_args(words)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 2 where wrk is missing or a server does not start."""
+    """Runs the command; returns the exit code."""
     arguments = parse_arguments(words)
-    try:
-        require_wrk()
-        if arguments.cached:
-            cached.run(arguments)
-        else:
-            run(arguments)
-    except (LoadError, ServerError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    return carry_out(cached.run if arguments.cached else run, arguments)
 
 
 if __name__ == "__main__":
