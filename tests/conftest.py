@@ -128,6 +128,12 @@ def service(toy_model: Path) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def url(service: httpx.Client) -> str:
+    """Where the service of the toy model is."""
+    return str(service.base_url)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A browser without a window; of a module, for as long as it runs there can be no other event loop."""
@@ -138,3 +144,10 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def wrk() -> None:
+    """The generator of load; skips what needs it where there is none."""
+    if shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed: apt-get install wrk")

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import httpx
@@ -131,12 +130,7 @@ def test_the_page_shows_commands() -> None:
     assert len(shown()) >= 3
 
 
-needs_wrk = pytest.mark.skipif(
-    shutil.which("wrk") is None, reason="wrk is not installed: apt-get install wrk"
-)
-
-
-@needs_wrk
+@pytest.mark.usefixtures("wrk")
 def test_requests_come_at_random_at_their_rate(service: httpx.Client) -> None:
     url = str(service.base_url).rstrip("/")
     requests = Requests(path="/images/%d.png")
@@ -145,7 +139,7 @@ def test_requests_come_at_random_at_their_rate(service: httpx.Client) -> None:
     assert abs(sent - 400) < 5 * math.sqrt(400)
 
 
-@needs_wrk
+@pytest.mark.usefixtures("wrk")
 def test_the_check_runs_both(
     toy_model: Path,
     monkeypatch: pytest.MonkeyPatch,

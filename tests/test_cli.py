@@ -75,12 +75,6 @@ def call(
     return run
 
 
-@pytest.fixture
-def url(service: httpx.Client) -> str:
-    """Where a service of the toy model is."""
-    return str(service.base_url)
-
-
 def files(folder: Path) -> set[str]:
     """Returns what is in a folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

@@ -2,74 +2,28 @@
 
 import asyncio
 import contextlib
-import datetime as dt
-import inspect
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from email.utils import format_datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from conftest import StartService
-from live import make_model
+from wire import Wire
 
 import seedling
-from app import parameters
 from models.contract import latent, resolve_seed
-from seedling import vocabulary
-from seedling.cli.pictures import generate, interpolate
-from seedling.patience import retry_after_s
 
 NAME = "Zoë 🌱/?#%"
 """A seed that an address cannot hold as it is."""
 
 STREAM = b"HTTP/1.1 200 OK\r\nseedling-edition: e\r\n%b\r\n\r\n"
 """How a stream of pictures begins."""
-
-
-class Wire(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """The network, and what came over it."""
-
-    def __init__(self) -> None:
-        self.requests: list[httpx.Request] = []
-        self.statuses: list[int] = []
-        self.on_refusal: Callable[[], None] = lambda: None
-        self._sync, self._async = httpx.HTTPTransport(), httpx.AsyncHTTPTransport()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends a request."""
-        return self._note(request, self._sync.handle_request(request))
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends a request."""
-        return self._note(request, await self._async.handle_async_request(request))
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._sync.close()
-
-    async def aclose(self) -> None:
-        """Closes the connections."""
-        await self._async.aclose()
-
-    def _note(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
-        self.requests.append(request)
-        self.statuses.append(answer.status_code)
-        if answer.status_code == 429:
-            self.on_refusal()
-        return answer
-
-
-@pytest.fixture
-def url(service: httpx.Client) -> str:
-    """Where the service of the toy model is."""
-    return str(service.base_url)
 
 
 @pytest.fixture
@@ -356,100 +310,6 @@ def test_an_answer_that_is_none_is_told(answer: bytes, error: type[Exception], w
     with seedling.Client(url) as client, pytest.raises(error, match=words):
         client.generate("a", 2)
     thread.join()
-
-
-# --- Asking again ---------------------------------------------------------------------------------
-
-
-def test_a_full_service_is_asked_again_when_it_says_so(start: StartService) -> None:
-    with start(max_queue=64, cache_mb=0) as service:
-        url, over, wire = str(service.base_url), threading.Event(), Wire()
-
-        def crowd() -> None:
-            with httpx.Client(base_url=url, timeout=30) as http:
-                while not over.is_set():
-                    http.post("/generate", json={"count": 64}, headers={"Accept": "application/zip"})
-
-        async def ask() -> bytes:
-            async with seedling.AsyncClient(url, transport=wire) as patient:
-                while True:
-                    path = await patient.interpolate("a", "b", steps=64)
-                    if 429 in wire.statuses:
-                        return path
-
-        wire.on_refusal = over.set
-        crowds = [threading.Thread(target=crowd) for _ in range(3)]
-        for thread in crowds:
-            thread.start()
-        path = asyncio.run(asyncio.wait_for(ask(), 60))
-        for thread in crowds:
-            thread.join()
-        assert wire.statuses[-1] == 200
-        with seedling.Client(url) as client:
-            assert client.interpolate("a", "b", steps=64) == path
-
-
-def test_a_client_may_be_told_not_to_ask_again(url: str) -> None:
-    wire = Wire()
-    with (
-        seedling.Client(url, retry=False, timeout_s=0.001, transport=wire) as client,
-        pytest.raises(seedling.SeedlingError),
-    ):
-        client.interpolate("a", "b", steps=12, size=1024)
-    assert len(wire.statuses) <= 1
-
-
-def test_a_model_that_is_being_loaded_is_waited_for(
-    start: StartService, toy_model: Path, tmp_path: Path
-) -> None:
-    """The clients are refused at first, for the others are loaded after the default, one by one."""
-    names = [f"m{k:02}" for k in range(8)]
-    for name in names:
-        make_model(toy_model, tmp_path / f"{name}.onnx", name)
-    with start(model=tmp_path) as service:
-        url, wire = str(service.base_url), Wire()
-        with seedling.Client(url, transport=wire) as client:
-            picture = client.image("a", model=names[-1])
-        assert picture.content == service.get("/images/a.png", params={"model": names[-1]}).content
-        assert (wire.statuses[0], wire.statuses[-1]) == (503, 200)
-
-
-@pytest.mark.parametrize(
-    ("said", "pause_s"),
-    [("7", 7.0), ("", None), ("soon", None), ("-1", None), ("Thu, 26 Nov 2020 17:00:00 GMT", 0.0)],
-)
-def test_when_to_ask_again_is_read(said: str, pause_s: float | None) -> None:
-    assert retry_after_s(httpx.Response(503, headers={"Retry-After": said})) == pause_s
-
-
-def test_a_date_to_ask_again_is_read() -> None:
-    when = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
-    found = retry_after_s(httpx.Response(503, headers={"Retry-After": format_datetime(when, usegmt=True)}))
-    assert found is not None
-    assert 3590 < found <= 3600
-
-
-# --- One vocabulary -------------------------------------------------------------------------------
-
-
-def test_the_vocabulary_is_the_api_s() -> None:
-    def names(options: type) -> set[str]:
-        return {name.rstrip("_") for name in get_type_hints(options)}
-
-    assert names(vocabulary.PictureOptions) == {*parameters.PictureQuery.names().values(), "format"}
-    assert names(vocabulary.PathOptions) | {"from", "to"} == set(parameters.PathQuery.names().values())
-    for name in ("Method", "Easing", "Shape", "Still", "Motion"):
-        assert getattr(vocabulary, name) == getattr(parameters, name)
-    assert vocabulary.REPEATABLE == parameters.REPEATABLE
-
-
-@pytest.mark.parametrize(
-    ("command", "options"),
-    [(generate, vocabulary.PictureOptions), (interpolate, vocabulary.PathOptions)],
-)
-def test_the_command_takes_all_of_it(command: Callable[..., None], options: type) -> None:
-    taken = {name.rstrip("_") for name in inspect.signature(command).parameters}
-    assert {name.rstrip("_") for name in get_type_hints(options)} <= taken
 
 
 # --- What it needs --------------------------------------------------------------------------------

@@ -276,7 +276,7 @@ def test_names_are_asked_for_by_zipfs_law(tmp_path: Path) -> None:
     assert 8 < ratio < 12.5
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed: apt-get install wrk")
+@pytest.mark.usefixtures("wrk")
 def test_the_bench_measures_the_cache(
     toy_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
