@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from training.avatars import render_avatar
 from training.doctor import (
     BRIEF,
     FEW,
-    GRID,
     MANY,
     MAX_NAMED,
     RULES,
@@ -23,13 +21,10 @@ from training.doctor import (
     Diagnosis,
     Skipped,
     brief,
-    compare,
     diagnose,
-    look,
 )
+from training.symptoms import GRID, Pixels, compare, look
 from training.train import main
-
-Pixels = NDArray[np.uint8]
 
 
 def photo(seed: int, side: int = 160) -> Image.Image:

@@ -24,10 +24,11 @@ from tqdm import tqdm
 from models.contract import ModelSpec, SeedlingError
 from training.cli import Parser, one_line, run_cli
 from training.data import MIN_PICTURES
-from training.doctor import Diagnosis, Look, Skipped, counted, diagnose, look
+from training.doctor import Diagnosis, Skipped, counted, diagnose
 from training.packed import write_packed
 from training.pictures import WHITE, PictureError, picture_reasons
 from training.sources import PictureFile, map_pictures, picture_files
+from training.symptoms import Look, look
 
 MAX_REPORTED = 20
 """Most skipped pictures that are named on the terminal; ``prepared.json`` names them all."""
