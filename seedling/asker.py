@@ -50,7 +50,7 @@ class Asker(ABC, Generic[Http, Transport]):
         self._base = check_address(url)
         self._timeout_s = timeout_s
         self._retry = retry
-        self._http = self._connect(with_key(headers, key), transport)
+        self._http: Http = self._connect(with_key(headers, key), transport)
 
     @abstractmethod
     def _connect(self, headers: Mapping[str, str], transport: Transport | None) -> Http:
