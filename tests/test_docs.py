@@ -1,5 +1,6 @@
-"""The pages in docs/ keep their word: their commands and programs are run, their links lead somewhere."""
+"""The pages in docs/ keep their word: their commands and programs are run, what they name is there."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from conftest import StartService
 
 PAGES = sorted(Path("docs").glob("*.md"))
+DECISIONS = sorted(Path("docs/adr").glob("*.md"))
 RUN = ("curl ", "seedling ")
 """How a line begins that is run; commands that train, install or measure have tests of their own."""
 ADDRESS = "http://localhost:8000"
@@ -74,6 +76,20 @@ def test_every_program_of_a_page_works(
         here = program.replace(ADDRESS, str(shipped.base_url).rstrip("/"))
         here = here.replace("localhost:8000", f"{shipped.base_url.host}:{shipped.base_url.port}")
         run([sys.executable, "-W", "error", "-c", here], tmp_path, environment)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *DECISIONS, Path("README.md"), Path("CONTRIBUTING.md")], ids=str)
+def test_modules_targets_and_tests_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    modules = set(re.findall(r"python -m ((?:app|bench|export|seedling|training)\b(?:\.\w+)*)", text))
+    assert [name for name in sorted(modules) if importlib.util.find_spec(name) is None] == []
+    targets = re.findall(r"^([a-z-]+):", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    code = "\n".join([*re.findall(r"`(make [^`\n]*)`", text), *blocks(page, "(?:sh|text)")])
+    assert set(re.findall(r"^(?:[A-Z_]+=\S+ )*make ([a-z][a-z-]+)", code, re.MULTILINE)) <= {*targets}
+    files = {file.name: file.read_text(encoding="utf-8") for file in Path("tests").glob("*.py")}
+    tests = " ".join(re.findall(r"def (test_\w+)", " ".join(files.values()))) + " "
+    for name, rest in re.findall(r"`(test_\w+)(\.py|…|)`", text):
+        assert f"{name}.py" in files if rest == ".py" else name + ("" if rest else " ") in tests
 
 
 def test_the_site_builds_and_every_link_in_it_leads_somewhere(tmp_path: Path) -> None:
