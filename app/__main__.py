@@ -24,9 +24,12 @@ def main() -> int:
             from app.supervisor import supervise  # noqa: PLC0415 - each needs only its own
 
             return supervise(settings, listener)
-        from app.server import serve  # noqa: PLC0415 - a wrong setting is told before libraries load
+        from app.head_start import HeadStart  # noqa: PLC0415 - a wrong setting is told before libraries load
 
-        return serve(settings, listener)
+        head_start = HeadStart(settings)
+        from app.server import serve  # noqa: PLC0415 - the rest is imported while the model is opened
+
+        return serve(settings, listener, head_start.open_file)
     except SeedlingError as error:
         return complain(error)
 

@@ -17,6 +17,7 @@ from app.choice import Leases
 from app.dialects import inference, openai
 from app.guard import Guard
 from app.keyring import Keyring
+from app.model import OpenFile, open_file
 from app.observer import Observer
 from app.reference import add_pages, describe, name_operation
 from app.registry import Registry
@@ -30,7 +31,7 @@ from app.watch import kept_up
 VERSION = "0.1.0"
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, open_file: OpenFile = open_file) -> FastAPI:
     """Builds the service, its default model loaded.
 
     That model is loaded here and not in a lifespan: a service that cannot serve must fail before it
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Args:
         settings: What the operator set; read from the environment when missing.
+        open_file: What opens model files.
 
     Raises:
         KeyFileError: If the file of keys cannot be read.
@@ -49,7 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     keyring = Keyring(Path(settings.keys)) if settings.keys else None
     siblings = Siblings(settings.workers)
     tracing = Tracing(settings.traces, VERSION, siblings.place) if settings.traces else None
-    registry = Registry(settings, tracing)
+    registry = Registry(settings, tracing, open_file)
     tally = HttpTally()
     access_log = AccessLog(settings.log) if settings.access_log else None
 
@@ -58,8 +60,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         registry.start()
         if access_log is not None:
             access_log.start()
-        gc.collect()
-        gc.freeze()  # what is here stays: later collections need not look at it
+        gc.freeze()  # what is here stays: collections need not look at it
+        gc.enable()
         async with kept_up(registry, settings), siblings.told(lambda: metrics.tell(app)):
             yield
         await registry.stop()

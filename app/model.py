@@ -1,14 +1,16 @@
 """A model file, loaded: what it says of itself, and the runners that grow its pictures."""
 
-import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import onnxruntime as ort
+
 from app import layout
 from app.layout import Layout, Run
-from app.memory import give_back_memory, return_large_blocks
+from app.memory import return_large_blocks
 from app.runners import CudaRunner, Pictures, Runner, SessionRunner
 from app.sessions import ModelFile, ProviderError, choose_precision, choose_provider, read_card
 from app.settings import Settings
@@ -60,37 +62,69 @@ class Model:
         }
 
 
-def load(settings: Settings, path: Path | None = None) -> Model:
-    """Loads a model file, and measures how to run it best.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model file with its first session, not measured yet."""
 
-    Args:
-        settings: What the operator set.
-        path: The file; the one that the settings name when missing.
+    file: ModelFile
+    session: ort.InferenceSession
+
+
+OpenFile = Callable[[Settings, Path], Opened]
+
+
+def open_file(settings: Settings, path: Path) -> Opened:
+    """Opens a model file for the provider that the operator wants, with all threads.
 
     Raises:
-        ModelFileError: If the file is missing, is not ONNX, or does not keep the contract.
+        ModelFileError: If the file is missing, or is not ONNX.
         ProviderError: If the provider or the precision that was asked for cannot be had.
     """
     return_large_blocks()
     provider = choose_provider(settings.provider)
     precision = choose_precision(settings.precision, provider)
-    path = settings.model if path is None else path
-    cpus = settings.cpus
-    planner = _cuda if provider == "cuda" else _processors
     try:
-        file = ModelFile(_read(path), provider, precision)
-        card, plan, runners, alone = planner(file, cpus, settings)
+        content = path.open("rb")
+    except OSError as error:
+        raise ModelFileError(f"it cannot be read: {error.strerror}") from error
+    try:
+        file = ModelFile(content, provider, precision)
+        return Opened(file, file.open(1 if provider == "cuda" else settings.cpus))
+    except BaseException:
+        content.close()
+        raise
+
+
+def load(settings: Settings, path: Path | None = None, open_file: OpenFile = open_file) -> Model:
+    """Loads a model file, and measures how to run it best.
+
+    Args:
+        settings: What the operator set.
+        path: The file; the one that the settings name when missing.
+        open_file: What opens it.
+
+    Raises:
+        ModelFileError: If the file is missing, is not ONNX, or does not keep the contract.
+        ProviderError: If the provider or the precision that was asked for cannot be had.
+    """
+    path = settings.model if path is None else path
+    try:
+        opened = open_file(settings, path)
+        file = opened.file
+        with file.content:
+            planner = _cuda if file.provider == "cuda" else _processors
+            card, plan, runners, alone = planner(opened, settings)
+            sha256 = file.sha256()
     except ProviderError:
         raise
     except (SeedlingError, ValueError, RecursionError) as error:  # its card is not UTF-8, or all brackets
         raise ModelFileError(f"the model file {path} cannot be served: {error}") from error
-    give_back_memory()
     grow = layout.in_batches(runners[0].run, min(PROBE_COUNT, plan.batch_sizes[-1]))
     return Model(
         card=card,
-        sha256=hashlib.sha256(file.content).hexdigest(),
-        provider=provider,
-        precision=card.arithmetic if precision == "float32" else precision,
+        sha256=sha256,
+        provider=file.provider,
+        precision=card.arithmetic if file.precision == "float32" else file.precision,
         layout=plan,
         runners=runners,
         alone=alone,
@@ -98,24 +132,17 @@ def load(settings: Settings, path: Path | None = None) -> Model:
     )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"it cannot be read: {error.strerror}") from error
-
-
 Plan = tuple[ModelCard, Layout, tuple[Runner, ...], Runner | None]
 
 
-def _processors(file: ModelFile, cpus: int, settings: Settings) -> Plan:
+def _processors(opened: Opened, settings: Settings) -> Plan:
     """Plans for a provider that computes on the processor's cores.
 
     All lanes share one session, so that the weights are in memory once. It has all threads, which serves a
     lone picture best. Under load, threads of one lane wait for each other; a second session with a
     lane's own share of the threads is kept only if that is clearly faster.
     """
-    wide = file.open(cpus)
+    file, wide, cpus = opened.file, opened.session, settings.cpus
     card = read_card(wide)
     sizes = _find_sizes(SessionRunner(wide).run, file.provider, card, settings)
     shared = lane = SessionRunner(wide, sizes)
@@ -140,9 +167,9 @@ def _processors(file: ModelFile, cpus: int, settings: Settings) -> Plan:
     return card, plan, (lane,) * lanes, shared
 
 
-def _cuda(file: ModelFile, _: int, settings: Settings) -> Plan:
+def _cuda(opened: Opened, settings: Settings) -> Plan:
     """Plans for a CUDA card: lanes with a session and so a stream each."""
-    session = file.open(threads=1)
+    file, session = opened.file, opened.session
     card = read_card(session)
     candidates = settings.batch_sizes or (BASE_SIZES["cuda"], *OTHER_SIZES["cuda"])
     first = CudaRunner(session, sorted(candidates))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.engine import STOPPING, Engine
 from app.memory import give_back_memory
-from app.model import load
+from app.model import OpenFile, load, open_file
 from app.model_files import Sighting, take_stamp
 from app.settings import Settings
 from app.shelf import Entry, Shelf
@@ -54,14 +54,18 @@ class Registry:
     Args:
         settings: What the operator set.
         tracing: Where engines tell of requests that are traced.
+        open_file: What opens model files.
 
     Raises:
         ModelFileError: If there is no model to begin with.
         ProviderError: If the execution provider that was asked for cannot be had.
     """
 
-    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self, settings: Settings, tracing: Tracing | None = None, open_file: OpenFile = open_file
+    ) -> None:
         self._settings = settings
+        self._open_file = open_file
         self._tracing = tracing
         self._shelf = Shelf(settings.model)
         self._shelf.arrange(self._shelf.look())
@@ -258,7 +262,7 @@ class Registry:
             return old
         began = time.monotonic()
         settings = self._settings
-        model = load(settings, file.path)
+        model = load(settings, file.path, self._open_file)
         if take_stamp(file.path) != file.stamp:
             raise ModelFileError("it changed while it was read")
         engine = Engine(

@@ -18,6 +18,7 @@ from app.connection import LOOK_S, look_over
 from app.gate import GateProtocol
 from app.listener import address
 from app.main import create_app
+from app.model import OpenFile
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,19 +45,22 @@ STUCK_S = 5.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(settings: Settings, listener: socket.socket, supervisor: socket.socket | None = None) -> int:
+def serve(
+    settings: Settings, listener: socket.socket, open_file: OpenFile, supervisor: socket.socket | None = None
+) -> int:
     """Serves until a signal comes; returns the exit code.
 
     Args:
         settings: What the operator set.
         listener: A socket that is bound.
+        open_file: What opens model files.
         supervisor: The line to the process that looks after this one.
 
     Raises:
         ModelFileError: If there is no model that can be served.
         ProviderError: If the execution provider that was asked for cannot be had.
     """
-    app = create_app(settings)
+    app = create_app(settings, open_file)
     config = uvicorn.Config(
         app,
         http=GateProtocol,

@@ -1,7 +1,10 @@
 """Opens a model file with ONNX Runtime, on the execution provider that was asked for and no other."""
 
+import hashlib
 import json
+import os
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import Any
 
 import onnxruntime as ort
@@ -40,17 +43,24 @@ class ProviderError(SeedlingError):
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model file's bytes and how they are to be run.
+    """A model file and how it is to be run.
+
+    ONNX Runtime reads it by itself: what is read for it would be in memory beside what it makes of that.
 
     Args:
-        content: The ONNX file.
+        content: The ONNX file, open.
         provider: ``cpu``, ``cuda`` or ``openvino``; chosen by ``choose_provider``.
         precision: A name in ``PRECISIONS[provider]``.
     """
 
-    content: bytes
+    content: BufferedReader
     provider: str
     precision: str
+
+    def sha256(self) -> str:
+        """Returns the file's SHA-256, as hexadecimal."""
+        self.content.seek(0)
+        return hashlib.file_digest(self.content, "sha256").hexdigest()
 
     def open(self, threads: int) -> ort.InferenceSession:
         """Opens a session.
@@ -69,7 +79,7 @@ class ModelFile:
         try:
             # Under load each lane has a core, and a pool's thread that took one would be waited for.
             session = run_behind(
-                lambda: ort.InferenceSession(self.content, _session_options(threads), providers=providers)
+                lambda: ort.InferenceSession(self._address(), _session_options(threads), providers=providers)
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise ModelFileError(f"it is not one that ONNX Runtime can load: {error}") from error
@@ -81,6 +91,12 @@ class ModelFile:
             )
         give_back_memory()
         return session
+
+    def _address(self) -> str:
+        """Returns a path that leads to the open file, though another may be put in its place meanwhile."""
+        self.content.seek(0)  # where /dev/fd shares the position, as on macOS
+        own = f"/dev/fd/{self.content.fileno()}"
+        return own if os.path.exists(own) else self.content.name  # noqa: PTH110 - a name, not a place
 
     def _provider_options(self, threads: int) -> dict[str, str]:
         options = dict(PRECISIONS[self.provider][self.precision])

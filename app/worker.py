@@ -13,11 +13,14 @@ def main() -> int:
     """Serves; returns the exit code."""
     listener, line = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     try:
-        from app.server import serve  # noqa: PLC0415 - as in app.__main__
-
         settings = Settings()
         start_logging(settings.log)
-        return serve(settings, listener, line)
+        from app.head_start import HeadStart  # noqa: PLC0415 - as in app.__main__
+
+        head_start = HeadStart(settings)
+        from app.server import serve  # noqa: PLC0415
+
+        return serve(settings, listener, head_start.open_file, line)
     except SeedlingError as error:
         return complain(error)
 

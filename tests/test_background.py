@@ -45,7 +45,8 @@ def test_what_goes_wrong_is_told_to_the_caller() -> None:
 
 def test_the_threads_of_a_session_give_way(toy_model: Path) -> None:
     before = niceness_of_threads()
-    session = ModelFile(toy_model.read_bytes(), "cpu", "float32").open(threads=3)
+    with toy_model.open("rb") as content:
+        session = ModelFile(content, "cpu", "float32").open(threads=3)
     more = niceness_of_threads()
     for value in before:
         more.remove(value)
