@@ -1,5 +1,7 @@
 """``training.data``: every source gives the same kind of array, or says why it cannot."""
 
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -90,6 +92,22 @@ def test_a_count_below_the_minimum_is_refused() -> None:
 def test_an_unknown_source_names_the_known_forms(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone: give a folder, a zip, avatars, or one of CelebA, CIFAR10"):
         load_pictures(str(tmp_path / "gone"))
+
+
+UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+"""Even for root, what may not be read may not be read."""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv here")
+def test_a_folder_that_may_not_be_read_is_named_in_a_sentence(tmp_path: Path) -> None:
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0)
+    command = [sys.executable, "-m", "training.train", "--data", str(shut), "--out", str(tmp_path / "run")]
+    unprivileged = UNPRIVILEGED if os.geteuid() == 0 else []
+    done = subprocess.run([*unprivileged, *command], capture_output=True, text=True, check=False)
+    shut.chmod(0o700)
+    denied = f"error: {shut} is not a readable folder or zip: [Errno 13] Permission denied: '{shut}'\n"
+    assert (done.returncode, done.stderr) == (2, denied)
 
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:

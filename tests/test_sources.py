@@ -108,6 +108,12 @@ def test_what_is_neither_folder_nor_zip_is_refused(tmp_path: Path, content: byte
         names(tmp_path / "a.zip")
 
 
+def test_a_picture_in_place_of_its_folder_names_the_folder(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    with pytest.raises(PictureError, match=rf"zip file; give the folder that it is in: {tmp_path}$"):
+        names(tmp_path / "a.png")
+
+
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="gone does not exist"):
         names(tmp_path / "gone")

@@ -67,8 +67,11 @@ def _write_header(file: BinaryIO, count: int, resolution: int) -> None:
 
 
 def is_packed(source: Path) -> bool:
-    """Returns whether a folder holds pictures in one file."""
-    return (source / PIXELS_FILE).is_file()
+    """Returns whether a folder holds pictures in one file; one that may not be looked into holds none."""
+    try:
+        return (source / PIXELS_FILE).is_file()
+    except PermissionError:
+        return False
 
 
 def open_packed(folder: Path, resolution: int) -> tuple[Mapped, str]:

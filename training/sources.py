@@ -98,7 +98,8 @@ def picture_files(source: Path) -> Iterator[list[PictureFile]]:
         except FileNotFoundError:
             raise PictureError(f"{source} does not exist") from None
         except (OSError, zipfile.BadZipFile) as error:
-            raise PictureError(f"{source} is not a readable folder or zip: {error}") from error
+            hint = f"; give the folder that it is in: {source.parent}" if _is_picture(source.name) else ""
+            raise PictureError(f"{source} is not a readable folder or zip: {error}{hint}") from error
         yield sorted((file for file in found if _is_picture(file.name)), key=lambda file: file.name)
 
 
