@@ -1,5 +1,6 @@
 """Runs the service: ``python -m app``; settings come from flags and the environment (``app.settings``)."""
 
+import gc
 import logging
 import sys
 
@@ -26,6 +27,7 @@ def main() -> int:
             return supervise(settings, listener)
         from app.head_start import HeadStart  # noqa: PLC0415 - a wrong setting is told before libraries load
 
+        gc.disable()  # until the service listens: what is imported stays
         head_start = HeadStart(settings)
         from app.server import serve  # noqa: PLC0415 - the rest is imported while the model is opened
 

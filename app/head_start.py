@@ -1,7 +1,6 @@
 """Opens the default model while the rest of the service is imported: two processors have something to do."""
 
 import contextlib
-import gc
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +19,6 @@ class HeadStart:
     """
 
     def __init__(self, settings: Settings) -> None:
-        gc.disable()  # until the service listens: what is imported stays
         self._file = _guess(settings)
         self._opened: Future[Opened] | None = None
         if self._file is not None:

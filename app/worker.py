@@ -1,5 +1,6 @@
 """A process that serves for a supervisor: ``python -m app.worker LISTENER LINE``, two inherited sockets."""
 
+import gc
 import socket
 import sys
 
@@ -17,6 +18,7 @@ def main() -> int:
         start_logging(settings.log)
         from app.head_start import HeadStart  # noqa: PLC0415 - as in app.__main__
 
+        gc.disable()
         head_start = HeadStart(settings)
         from app.server import serve  # noqa: PLC0415
 
