@@ -107,6 +107,15 @@ def test_a_rate_that_is_far_too_high_is_lowered(pixels: np.ndarray, tmp_path: Pa
     assert stride(run.trainer.opt_d) < LONGEST_STRIDE
 
 
+def test_strides_are_undone_past_a_checkpoint_of_their_own_window(
+    pixels: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start(pixels, tmp_path, dataclasses.replace(CONFIG, lr_d=0.02))
+    run.options = dataclasses.replace(run.options, checkpoints=8 * WINDOWS)
+    run.train()
+    assert "gone back to the start" in capsys.readouterr().out
+
+
 def test_a_stopped_run_goes_on_exactly_where_its_balance_was(pixels: np.ndarray, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, lr_d=0.02, ada_target=0.6, augment_p=0.5, gap_aware=True)
     whole = start(pixels, tmp_path / "whole", config)

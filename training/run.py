@@ -19,7 +19,7 @@ from tqdm import tqdm
 from models.contract import SeedlingError
 from models.dcgan import Generator
 from training.balance.controller import Decision
-from training.balance.keeper import Balance, signals_as_scalars
+from training.balance.keeper import WINDOW, Balance, signals_as_scalars
 from training.balance.rescue import go_back
 from training.balance.verdicts import Verdict
 from training.best import best_checkpoint
@@ -216,7 +216,7 @@ class Run:
             self.note(Event, verdict=decision.verdict, action=decision.action, sentence=decision.sentence)
             self.bar.write(decision.sentence, file=sys.stdout)
             if decision.go_back:
-                self._go_back(newest=decision.verdict != Verdict.COLLAPSING)
+                self._go_back(decision.verdict)
             self.balance.apply(self.trainer, decision)
             self._write_settings()
         if not sound:
@@ -241,8 +241,12 @@ class Run:
         trainer.augment.p.fill_(p)
         return sound, decision
 
-    def _go_back(self, *, newest: bool) -> None:
-        where = go_back(self.trainer, self.options.folder, newest=newest)
+    def _go_back(self, verdict: Verdict) -> None:
+        newest = verdict != Verdict.COLLAPSING
+        steps = (
+            WINDOW if verdict == Verdict.D_TOO_FAST else 0
+        )  # a window of strides has spoilt D within it, too
+        where = go_back(self.trainer, self.options.folder, newest=newest, steps=steps)
         self._saved, self._measured = -1, (-1, {})
         self.bar.n = self.shown
         self.bar.write(f"gone back to {where}", file=sys.stdout)

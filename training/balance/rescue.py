@@ -12,7 +12,7 @@ from training.loop import Trainer
 LOST = {Verdict.COLLAPSING.value, Verdict.DIVERGED.value}
 
 
-def go_back(trainer: Trainer, run: Path, *, newest: bool) -> str:
+def go_back(trainer: Trainer, run: Path, *, newest: bool, steps: int = 0) -> str:
     """Takes a trainer back to a good checkpoint of its run, or to the start; the settings stay.
 
     Checkpoints that are newer are removed, since a resumed run would take the newest.
@@ -21,11 +21,12 @@ def go_back(trainer: Trainer, run: Path, *, newest: bool) -> str:
         trainer: The game that is lost.
         run: The run's folder.
         newest: Whether the newest good checkpoint is wanted; else the best one, where one was measured.
+        steps: How many steps older than the game the newest one must be, where the last were not sound.
 
     Returns:
         The checkpoint's name; "the start" where there is none.
     """
-    found = _good_checkpoint(run, newest=newest)
+    found = _good_checkpoint(run, trainer.step - steps, newest=newest)
     for folder in _checkpoints(run) if trainer.world.leads else ():
         if found is None or folder.name > found.name:
             (folder / JSON_FILE).unlink()  # first, so that a kill leaves no half of one that seems whole
@@ -37,11 +38,12 @@ def go_back(trainer: Trainer, run: Path, *, newest: bool) -> str:
     return found.name
 
 
-def _good_checkpoint(run: Path, *, newest: bool) -> Path | None:
+def _good_checkpoint(run: Path, step: int, *, newest: bool) -> Path | None:
     best = best_checkpoint(run)
     if best is not None and not newest:
         return best.folder
-    good = [folder for folder in _checkpoints(run) if _looked_like(folder) not in LOST]
+    known = [folder for folder in _checkpoints(run) if folder.name <= f"step-{step:08d}"]
+    good = [folder for folder in known if _looked_like(folder) not in LOST]
     # The best is not to be removed, whatever it looked like.
     return max([*good, *([best.folder] if best else [])], key=lambda folder: folder.name, default=None)
 
