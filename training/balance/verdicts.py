@@ -16,10 +16,10 @@ class Verdict(StrEnum):
     DIVERGED = "diverged"
 
 
-LONGEST_STRIDE = 0.1
+LONGEST_STRIDE = 0.05
 """Largest share of their size by which a step may move D's weights. Adam moves each by about the learning
-rate at most: at usual rates that is some 0.5 to 2 % of them. There is no limit on G: one that took 10 to
-25 % was the better for it in our trials (docs/recipes.md)."""
+rate at most: at usual rates that is some 0.5 to 2 % of them. A D of 6 to 10 % was spoilt before a limit of
+10 % found it. There is no limit on G: one that took 7 to 26 % was the better for it (docs/recipes.md)."""
 
 
 def verdict(signals: Signals, *, usual_diversity: float, before: Verdict) -> Verdict:
