@@ -30,6 +30,9 @@ from app.watch import kept_up
 
 VERSION = "0.1.0"
 
+YOUNG = 10_000
+"""New objects until Python looks for those that hold each other; a request makes a hundred that do not."""
+
 
 def create_app(settings: Settings | None = None, open_file: OpenFile = open_file) -> FastAPI:
     """Builds the service, its default model loaded.
@@ -61,6 +64,7 @@ def create_app(settings: Settings | None = None, open_file: OpenFile = open_file
         if access_log is not None:
             access_log.start()
         gc.freeze()  # what is here stays: collections need not look at it
+        gc.set_threshold(YOUNG)
         gc.enable()
         async with kept_up(registry, settings), siblings.told(lambda: metrics.tell(app)):
             yield

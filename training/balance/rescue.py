@@ -26,8 +26,12 @@ def go_back(trainer: Trainer, run: Path, *, newest: bool, steps: int = 0) -> str
     Returns:
         The checkpoint's name; "the start" where there is none.
     """
-    found = _good_checkpoint(run, trainer.step - steps, newest=newest)
-    for folder in _checkpoints(run) if trainer.world.leads else ():
+    world = trainer.world
+    # The leader alone looks and removes: another process might look when half of them are gone.
+    found = world.from_leader(
+        _good_checkpoint(run, trainer.step - steps, newest=newest) if world.leads else None
+    )
+    for folder in _checkpoints(run) if world.leads else ():
         if found is None or folder.name > found.name:
             (folder / JSON_FILE).unlink()  # first, so that a kill leaves no half of one that seems whole
             shutil.rmtree(folder)
