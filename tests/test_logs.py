@@ -159,8 +159,8 @@ from app.__main__ import main
 
 create_app = app.server.create_app
 
-def create_failing_app(settings):
-    application = create_app(settings)
+def create_failing_app(*arguments):
+    application = create_app(*arguments)
 
     @application.get("/fail")
     async def fail():
