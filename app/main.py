@@ -1,7 +1,6 @@
 """The application: ``create_app`` for servers and tests, ``python -m app`` to run it."""
 
 import contextlib
-import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -29,9 +28,6 @@ from app.tracing import OFF, Tracing
 from app.watch import kept_up
 
 VERSION = "0.1.0"
-
-YOUNG = 10_000
-"""New objects until Python looks for those that hold each other; a request makes a hundred that do not."""
 
 
 def create_app(settings: Settings | None = None, open_file: OpenFile = open_file) -> FastAPI:
@@ -63,9 +59,6 @@ def create_app(settings: Settings | None = None, open_file: OpenFile = open_file
         registry.start()
         if access_log is not None:
             access_log.start()
-        gc.freeze()  # what is here stays: collections need not look at it
-        gc.set_threshold(YOUNG)
-        gc.enable()
         async with kept_up(registry, settings), siblings.told(lambda: metrics.tell(app)):
             yield
         await registry.stop()

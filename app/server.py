@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -41,6 +42,9 @@ at the end uvicorn cancels the work, and logs each as a failure."""
 
 STUCK_S = 5.0
 """How much longer than its grace a process that hangs may live, in seconds."""
+
+YOUNG = 10_000
+"""New objects until Python looks for those that hold each other; a request makes a hundred that do not."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -129,6 +133,9 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens, and tells the supervisor so."""
         await super().startup(sockets)
+        gc.freeze()  # what is here stays: collections need not look at it
+        gc.set_threshold(YOUNG)
+        gc.enable()
         self._look_over()
         if self._supervisor is not None:
             self._supervisor.settimeout(0)

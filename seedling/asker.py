@@ -25,16 +25,7 @@ DEFAULT_URL = "http://localhost:8000"
 class Asker(ABC, Generic[Http, Transport]):
     """What both clients have: where the service is, how long it is waited for, what is sent to it.
 
-    Args:
-        url: Where the service is.
-        timeout_s: How long a call may take in all, or the next picture of a stream, in seconds.
-        retry: Whether to ask again.
-        key: What a service with keys asks for.
-        headers: Sent with each request, for what may stand before the service.
-        transport: What sends the requests, if not the network.
-
-    Raises:
-        AddressError: If the address is none.
+    The parameters are those that ``Client`` tells of.
     """
 
     def __init__(  # noqa: PLR0913 - each has a name
