@@ -73,12 +73,12 @@ async def _keep_up(
 
 
 async def _changes(root: Path, interrupted: asyncio.Event) -> AsyncIterator[None]:
-    """Yields when something may have changed, until it is interrupted."""
+    """Yields as soon as it watches, then whenever something may have changed, until it is interrupted."""
     from watchfiles import awatch  # noqa: PLC0415 - a start need not wait for it
 
     folder = _folder(root)
     try:
-        async for _ in awatch(
+        changes = awatch(
             folder,
             watch_filter=None,
             debounce=LONGEST_MS,
@@ -87,8 +87,13 @@ async def _changes(root: Path, interrupted: asyncio.Event) -> AsyncIterator[None
             rust_timeout=int(LOOK_S * 1000),
             yield_on_timeout=True,
             recursive=folder == root,
-        ):
+        )
+        coming = asyncio.ensure_future(anext(changes, None))
+        await asyncio.sleep(0)  # from here on it watches; what changed since the last look brings no event
+        yield
+        while await coming is not None:
             yield
+            coming = asyncio.ensure_future(anext(changes, None))
     except Exception as error:  # noqa: BLE001 - limits of the system, a folder that goes: files are looked at all the same
         log.warning("%s cannot be watched: %s; it is looked at every %.0f s", folder, error, LOOK_S)
         while not interrupted.is_set():

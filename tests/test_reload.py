@@ -1,8 +1,10 @@
 """Models that are exchanged while the service runs, and no request that notices."""
 
+import asyncio
 import base64
 import hashlib
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,10 @@ from typing import Self
 
 import httpx
 import numpy as np
+import pytest
 from live import Live, draw, eventually, living, make_model, pixels, put
+
+from app.watch import _changes
 
 SEEDS = range(24)
 CLIENTS = 6
@@ -164,6 +169,27 @@ def test_without_events_files_are_looked_at_in_turns(tmp_path: Path, toy_model: 
     with living(tmp_path / "run", environment={"WATCHFILES_FORCE_POLLING": "1"}, model=served) as live:
         make_model(toy_model, served, "toy", 0.5)
         eventually(serves(live, _sha256(served)))
+
+
+def test_what_changed_before_files_are_watched_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")  # which tells of nothing older than its first look
+    file = tmp_path / "toy.onnx"
+    file.write_bytes(b"")
+    os.utime(file, (0, 0))  # it compares whole seconds
+
+    async def watch() -> None:
+        interrupted = asyncio.Event()
+        changes = _changes(file, interrupted)
+        async with asyncio.timeout(10):
+            await anext(changes)
+            file.write_bytes(b"other")
+            await anext(changes)
+            interrupted.set()
+            assert [_ async for _ in changes] == []
+
+    asyncio.run(watch())
 
 
 def _sha256(path: Path) -> str:
