@@ -2,34 +2,27 @@
 
 import asyncio
 import hashlib
-import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
-from opentelemetry.trace import SpanContext
 
 from app.drain import DrainRate
-from app.fair_queue import FairQueue, Waiting
-from app.layout import probe
+from app.fair_queue import FairQueue
+from app.lanes import Lanes
 from app.model import Model
+from app.orders import Batch, Job, Order, Source, name_of
 from app.png import Effort, png
 from app.provenance import XMP
-from app.runners import Pictures, Runner
+from app.refusals import STOPPING, EngineFaultError, EngineStoppedError, OverloadError
+from app.runners import Pictures
 from app.samples import pack_samples
 from app.tally import ModelTally
-from models.contract import SeedlingError, latent
 
 if TYPE_CHECKING:
     from app.tracing import Tracing
-
-log = logging.getLogger("seedling")
 
 T = TypeVar("T")
 
@@ -39,96 +32,13 @@ MARGIN = 1.1
 GRACE_S = 3.0
 """How long the threads may take over their last batches when the engine stops, in seconds."""
 
-STOPPING = "the service is stopping"
-
-RETRY_S = 5.0
-"""How often it is tried to open a session anew that no longer works, in seconds."""
-
-Source = int | bytes
-"""What a picture is grown from: a seed, 0…2^64-1, or a latent as the bytes of its float32 numbers."""
-
-
-class OverloadError(SeedlingError):
-    """A request that the engine could not serve in time.
-
-    Args:
-        message: Why.
-        retry_after_s: When it should have room again, in seconds.
-        cause: The same in a word: there was no room, no time, or less time than it seemed.
-    """
-
-    def __init__(
-        self, message: str, retry_after_s: float, cause: Literal["full", "deadline", "late"] = "full"
-    ) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-        self.cause = cause
-
-
-class EngineStoppedError(SeedlingError):
-    """The engine stopped before the picture was grown."""
-
-
-class EngineFaultError(EngineStoppedError):
-    """The session no longer grows what it grew at start; it is being opened anew."""
-
-    retry_after_s = RETRY_S
-
-
-@dataclass(eq=False, slots=True)
-class Job(Waiting):
-    """A picture to grow, for every order that wants it."""
-
-    source: Source
-    encoded: bool
-    """Whether a PNG is wanted, or its pixels."""
-    since: float
-    """When it was asked for, in seconds of the monotonic clock."""
-    orders: "set[Order]" = field(default_factory=set)
-    result: Any = None
-
-
-@dataclass(eq=False, slots=True)
-class Order:
-    """What one request wants, and the future that brings all of it."""
-
-    jobs: list[Job]
-    future: "asyncio.Future[None]"
-    missing: int
-    span: SpanContext | None = None
-    """Its request's, if that is traced."""
-
-    def deliver(self, error: Exception | None) -> None:
-        """Takes note that one of its jobs ended."""
-        self.missing -= 1
-        if self.future.done():
-            return
-        if error is not None:
-            self.future.set_exception(error)
-        elif self.missing == 0:
-            self.future.set_result(None)
-
-
-@dataclass(eq=False, slots=True)
-class Batch:
-    """Pictures that were grown together; times are seconds of the monotonic clock."""
-
-    jobs: list[Job]
-    taken: float
-    """When they left the queue."""
-    grown: float
-    results: list[Any] = field(default_factory=list)
-    packed: list[float] = field(default_factory=list)
-    """When each was packed."""
-
 
 class Engine:
     """Grows pictures for many requests at once.
 
-    A request is admitted or refused at once, by the room in the queue and the measured drain rate. A thread
-    that has a free lane takes as many pictures as wait, up to the largest batch: with one client nothing
-    ever waits for company, and under load batches fill while the lanes are busy. The same thread packs
-    the pictures, while another uses the lane. Public methods belong to the event loop's thread.
+    A request is admitted or refused at once, by the room in the queue and the measured drain rate. A lane
+    takes as many pictures as wait when it is free: with one client nothing ever waits for company, and under
+    load batches fill while the lanes are busy. Public methods belong to the event loop's thread.
 
     Args:
         model: The loaded model.
@@ -156,20 +66,13 @@ class Engine:
         self._queue: FairQueue[Job] = FairQueue()
         self._jobs: dict[tuple[Source, bool], Job] = {}
         self._drain = DrainRate(model.layout.pictures_per_s)
-        self._lanes: queue.SimpleQueue[Runner] = queue.SimpleQueue()
-        for runner in model.runners:
-            self._lanes.put(runner)
-        workers = max(cpus, len(model.runners))
-        self._threads = [
-            threading.Thread(target=self._work, name=f"lane-{k}", daemon=True) for k in range(workers)
-        ]
-        self._packers = ThreadPoolExecutor(workers, "pack")
+        threads = max(cpus, len(model.runners))
+        self._lanes = Lanes(model, self._queue, self._pack, threads)
+        self._packers = ThreadPoolExecutor(threads, "pack")
         self._loop: asyncio.AbstractEventLoop
         self._over = False
-        self.fault = ""
-        """Why no picture can be grown, where that is so; the engine does not mend itself."""
         self.on_fault: Callable[[], None] = lambda: None
-        """What is called when it is so."""
+        """What is called when no picture can be grown any more."""
         self.arriving = 0
         """Pictures that were let in at the door and have not been asked for here yet."""
         self.leases = 0
@@ -186,8 +89,8 @@ class Engine:
     def start(self) -> None:
         """Starts the threads, for the event loop that runs now."""
         self._loop = asyncio.get_running_loop()
-        for thread in self._threads:
-            thread.start()
+        later = self._loop.call_soon_threadsafe
+        self._lanes.start(lambda batch: later(self._deliver, batch), lambda: later(self._break))
 
     def give_up(self) -> None:
         """Fails what waits, and refuses what comes from now on."""
@@ -201,13 +104,21 @@ class Engine:
                 self.tally.dropped += 1
                 self._settle(job, error)
 
+    def _break(self) -> None:
+        """Fails what waits, and calls for help."""
+        self._fail_waiting(EngineFaultError(self.fault))
+        self.on_fault()
+
     async def stop(self) -> None:
         """Ends the threads once the batches that they are at are done; what waits fails."""
         self.give_up()
-        deadline = time.monotonic() + GRACE_S
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+        await asyncio.to_thread(self._lanes.join, GRACE_S)
         self._packers.shutdown(wait=False)
+
+    @property
+    def fault(self) -> str:
+        """Why no picture can be grown, where that is so; the engine does not mend itself."""
+        return self._lanes.fault
 
     # --- Requests ------------------------------------------------------------------------------------
 
@@ -360,83 +271,10 @@ class Engine:
         for order in job.orders:
             order.deliver(result if isinstance(result, Exception) else None)
 
-    # --- Threads -------------------------------------------------------------------------------------
+    # --- Files ---------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        """Grows and packs batches until the queue is closed."""
-        limit = self.model.layout.batch_sizes[-1]
-        while True:
-            lane = self._lanes.get()
-            try:
-                jobs = self._queue.take(limit)
-                if not jobs:
-                    return
-                taken = time.monotonic()
-                pictures = self._grow(self._runner(lane), jobs)
-            finally:
-                self._lanes.put(lane)
-            batch = Batch(jobs, taken, time.monotonic())
-            for job, picture in zip(jobs, pictures, strict=True):
-                batch.results.append(self._pack(job, picture))
-                batch.packed.append(time.monotonic())
-            self._loop.call_soon_threadsafe(self._deliver, batch)
-
-    def _runner(self, lane: Runner) -> Runner:
-        """Returns the lane's runner, or for a picture that is alone the one that is fastest at that."""
-        busy = self._queue.taken + self._queue.waiting > 1
-        return lane if busy else self.model.alone or lane
-
-    def _grow(self, runner: Runner, jobs: list[Job]) -> list[Pictures | Exception]:
-        """Grows a batch; when it fails its halves are tried, so that a bad picture fails alone."""
-        try:
-            return list(runner.run(np.stack([self._latent(job.source) for job in jobs])))
-        except Exception as error:  # whatever a library raises belongs to the request, not to the thread
-            if self.fault or not self._is_sound(runner):
-                self._report(error)
-                return [EngineFaultError(self.fault)] * len(jobs)
-            if len(jobs) == 1:
-                log.exception("picture %s could not be grown", _name(jobs[0].source))
-                return [error]
-        half = len(jobs) // 2
-        return self._grow(runner, jobs[:half]) + self._grow(runner, jobs[half:])
-
-    def _is_sound(self, runner: Runner) -> bool:
-        """Tells whether a runner that failed still grows what it grew at start: if so it is not to blame."""
-        try:
-            grown = runner.run(probe(1, self.model.card.spec.z_dim))
-        except Exception:  # noqa: BLE001 - as in _grow
-            return False
-        return np.array_equal(grown[0], self.model.probe[0])
-
-    def _report(self, error: Exception) -> None:
-        """Says, once, that the session is broken."""
-        if not self.fault:
-            name = self.model.card.name
-            self.fault = f"the model {name!r} cannot grow pictures now; its session is being opened anew"
-            log.error(
-                "model %s on %s: its session no longer grows what it grew at start, not ready: %s",
-                *(name, self.model.provider, error),
-            )
-            self._loop.call_soon_threadsafe(self._break)
-
-    def _break(self) -> None:
-        """Fails what waits, and calls for help."""
-        self._fail_waiting(EngineFaultError(self.fault))
-        self.on_fault()
-
-    def _latent(self, source: Source) -> NDArray[np.float32]:
-        if isinstance(source, bytes):
-            return np.frombuffer(source, np.float32)
-        return latent(source, self.model.card.spec.z_dim)
-
-    def _pack(self, job: Job, picture: Pictures | Exception) -> Any:  # noqa: ANN401 - as _settle
-        if isinstance(picture, Exception) or not job.encoded:
-            return picture
-        try:
-            return self.png(picture, self.describe(job.source))
-        except Exception as error:
-            log.exception("picture %s could not be packed", _name(job.source))
-            return error
+    def _pack(self, job: Job, picture: Pictures) -> bytes | Pictures:
+        return self.png(picture, self.describe(job.source)) if job.encoded else picture
 
     def png(self, pixels: Pictures, text: dict[str, str]) -> bytes:
         """Packs a picture or a sheet, (H, W, C) uint8, with metadata, as the settings say."""
@@ -444,8 +282,4 @@ class Engine:
 
     def describe(self, source: Source) -> dict[str, str]:
         """Returns the metadata of a picture's PNG."""
-        return {"Software": "Seedling", "Seed": _name(source), "Model": self.model.sha256}
-
-
-def _name(source: Source) -> str:
-    return str(source) if isinstance(source, int) else "latent " + source[:8].hex()
+        return {"Software": "Seedling", "Seed": name_of(source), "Model": self.model.sha256}

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, cast
 from app.browsers import HEADERS
 from app.conditional import MILLISECONDS, kept_at
 from app.connection import Connection, on_the_wire
-from app.engine import EngineStoppedError, OverloadError
 from app.exchange import Exchange, current, identify
 from app.guard import DeniedError, find_caller
 from app.observer import NO_ROUTE
 from app.problems import refuse
+from app.refusals import EngineStoppedError, OverloadError
 from app.signing import unsigned
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from fastapi import HTTPException
 from app import encode
 from app.call import Call
 from app.encode import STILLS
-from app.engine import Source
 from app.look import Look, choose_look
+from app.orders import Source
 from app.parameters import Appearance, Still
 from app.png import Effort
 from app.points import Point

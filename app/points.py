@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from fastapi import HTTPException
 
-from app.engine import Source
 from app.look import Pairs
+from app.orders import Source
 from app.parameters import GenerateRequest, Place
 from models.contract import (
     INTERPOLATIONS,

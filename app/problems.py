@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 
 from app.dialects.errors import translate
 from app.disconnect import ClientGoneError
-from app.engine import EngineFaultError, EngineStoppedError, OverloadError
 from app.exchange import current, refused_for
 from app.look import LookError
+from app.refusals import EngineFaultError, EngineStoppedError, OverloadError
 
 log = logging.getLogger("seedling")
 

@@ -8,10 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from app.engine import STOPPING, Engine
+from app.engine import Engine
 from app.memory import give_back_memory
 from app.model import OpenFile, load, open_file
 from app.model_files import Sighting, take_stamp
+from app.refusals import STOPPING
 from app.settings import Settings
 from app.shelf import Entry, Shelf
 from app.tally import ModelTally

@@ -14,13 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from app.call import Call
 from app.disconnect import ClientGoneError, until_gone
-from app.engine import Engine, EngineStoppedError, OverloadError
+from app.engine import Engine
 from app.envelopes import to_event, to_item, to_line
 from app.look import Look
 from app.parameters import Still
 from app.pictures import Picture, grow
 from app.points import Point
 from app.problems import Problem, request_id
+from app.refusals import EngineStoppedError, OverloadError
 
 log = logging.getLogger("seedling")
 

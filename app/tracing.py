@@ -21,7 +21,7 @@ from models.contract import SeedlingError
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from app.engine import Batch, Order
+    from app.orders import Batch, Order
 
 FLUSH_S = 2.0
 """How long the end of the service waits for spans to be sent, in seconds."""

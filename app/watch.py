@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from app.engine import RETRY_S
+from app.refusals import RETRY_S
 from app.registry import Registry
 from app.settings import Settings
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from app import model
-from app.engine import Engine, EngineStoppedError, OverloadError
+from app.engine import Engine
 from app.model import Model
+from app.refusals import EngineStoppedError, OverloadError
 from app.runners import Latents, Pictures
 from app.settings import Settings
 from models.contract import latent, latents
