@@ -1,6 +1,6 @@
 """Does the balance controller help? Provokes each imbalance, with and without: ``python -m bench.balance``.
 
-Small networks on the CPU, the same seed in both arms. A run's quality is its Fréchet distance in
+Small networks, the same seed in both arms. A run's quality is its Fréchet distance in
 EfficientNet-Lite0 features against pictures of which ``few`` has seen but fifty; lower is better.
 ``watch`` plays as ``off`` does, and leaves what the controller saw in the run's ``log.jsonl``.
 """
@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,8 +23,10 @@ from models.contract import ModelSpec
 from training.balance.keeper import Balance
 from training.balance.probe import Probe, held_apart
 from training.best import choose_checkpoint
+from training.cli import Parser, run_cli
 from training.config import TrainConfig
 from training.data import AVATARS, default_cache, load_pictures
+from training.flags import choose_device
 from training.journal import Event, Metrics, read_journal
 from training.judge import Judge
 from training.loop import StepStats, Trainer
@@ -93,21 +96,20 @@ class Outcome:
     """What the controller said."""
 
 
-def play(fault: Fault, config: TrainConfig, pixels: NDArray[np.uint8], folder: Path, cache: Path) -> Outcome:
-    """Trains once with a fault; returns how it went.
+def play(fault: Fault, config: TrainConfig, pixels: NDArray[np.uint8], judge: Judge, folder: Path) -> Outcome:
+    """Trains once with a fault, on the judge's device; returns how it went.
 
     Args:
         fault: What goes wrong.
         config: The recipe that it spoils.
-        pixels: (N, H, W, C) uint8: all of them judge, as many as the fault leaves are learned from.
+        pixels: (N, H, W, C) uint8, of which as many are learned from as the fault leaves.
+        judge: Measures quality against all of them.
         folder: Where the run is left.
-        cache: Where features of real pictures are kept.
     """
-    judge = Judge(pixels, config.quality_samples, torch.device("cpu"), cache)
     config = fault.change(config)
     spaced = pixels[:: max(len(pixels) // fault.pictures, 1)][: fault.pictures]  # of all kinds
     seen, held_out = held_apart(spaced)  # without a controller too, so that arms can be compared
-    trainer = FaultyTrainer(config, seen, torch.device("cpu"))
+    trainer = FaultyTrainer(config, seen, judge.device)
     trainer.breaks_at = fault.breaks_at * config.total_steps
     balance = Balance(trainer, Probe.of(trainer, seen, held_out))
     options = RunOptions(folder=folder, sheets=1, checkpoints=10)
@@ -142,13 +144,16 @@ def recipe(args: argparse.Namespace, arm: str) -> TrainConfig:
     )
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.balance", description=__doc__)
-    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {', '.join(FAULTS)}; default: all")
+def build_parser() -> Parser:
+    """Returns the command line."""
+    parser = Parser(prog="python -m bench.balance", description=__doc__)
+    parser.add_argument(
+        "faults", nargs="*", type=_known, metavar="FAULT", help=f"of {', '.join(FAULTS)}; default: all"
+    )
     parser.add_argument(
         "--arms", nargs="+", choices=(*ARMS, "all", "watch"), default=ARMS, help="of --balance"
     )
+    parser.add_argument("--device", help="cuda or cpu; default: cuda where there is one")
     parser.add_argument("--data", default=AVATARS, help="as of training.train; default: avatars")
     parser.add_argument("--kimg", type=float, default=24.0, help="thousand pictures of each run; default 24")
     parser.add_argument("--width", type=int, default=10, help="ngf and ndf; default 10")
@@ -158,13 +163,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to leave the runs; default: nowhere")
     parser.add_argument("--json", type=Path, help="file to which each outcome is added as a line")
     parser.add_argument("--cache", type=Path, default=default_cache())
-    args = parser.parse_args()
+    return parser
+
+
+def _known(name: str) -> str:
+    # `choices` would refuse an empty list, which stands for all.
+    if name not in FAULTS:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(FAULTS)}, got {name!r}")
+    return name
+
+
+def main() -> None:
+    """Prints a row of a table for each run, and what the controller said in it."""
+    args = build_parser().parse_args()
+    device = choose_device(args.device)
     pixels = load_pictures(args.data, resolution=SIDE, count=PICTURES, cache=args.cache).pixels
+    judge = Judge(pixels, SAMPLES, device, args.cache)
     for name in args.faults or FAULTS:
         for arm in args.arms:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = (args.out or Path(scratch)) / f"{name}-{arm}"
-                outcome = play(FAULTS[name], recipe(args, arm), pixels, folder, args.cache)
+                outcome = play(FAULTS[name], recipe(args, arm), pixels, judge, folder)
             _report(FAULTS[name], arm, outcome)
             if args.json:
                 _keep(args, name, arm, outcome)
@@ -185,4 +204,4 @@ def _keep(args: argparse.Namespace, fault: str, arm: str, outcome: Outcome) -> N
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_cli(main))
