@@ -63,6 +63,18 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(measured: Path) -> None:
     assert f"{FD} {figures[best]:.4g}" in choice.reason
 
 
+def test_a_run_that_is_stopped_before_it_was_measured_does_not_wait_for_features(
+    toy_pixels: np.ndarray, tmp_path: Path
+) -> None:
+    run = start(toy_pixels, tmp_path)
+    run.options = dataclasses.replace(run.options, minutes=0)
+    assert not run.train()
+    run.report()
+    assert run.judge is not None
+    assert not run.judge.has_reference
+    assert "Does it copy?" not in (tmp_path / "report.html").read_text()
+
+
 def save(checkpoint: Checkpoint, run: Path, **figures: dict[str, float]) -> None:
     for name, metrics in figures.items():
         folder = run / "checkpoints" / name.replace("_", "-")

@@ -47,6 +47,11 @@ class Judge:
         real = RealFeatures(kept_features(self.pixels, extractor, self.device, self._cache))
         return Reference(extractor=extractor, device=self.device, real=real)
 
+    @property
+    def has_reference(self) -> bool:
+        """Whether that is made already; on a CPU it takes minutes."""
+        return "reference" in self.__dict__
+
     def measure(self, generator: Generator) -> dict[str, float]:
         """Returns figures by their full names, of a generator in evaluation mode on the device.
 

@@ -146,8 +146,10 @@ class Run:
         """Writes the report of the run so far; one that cannot be written does not end the run."""
         if not self.world.leads:
             return
+        # Who interrupts a run before its first measurement is not to wait for the features of all pictures.
+        judge = self.judge if self.judge is not None and self.judge.has_reference else None
         try:
-            looks = look(self._generator_to_show(), self.judge)
+            looks = look(self._generator_to_show(), judge)
             write_report(read_story(self.options.folder), looks)
         except (SeedlingError, OSError, RuntimeError) as error:
             log.warning("no report: %s", error)
