@@ -104,7 +104,7 @@ class Trainer:
         """Factor on D's learning rate besides the settings: what the balance asks for at the moment."""
         self.feed = make_feed(pixels, config.batch_size, config.seed, device, self.world)
         self._draws = Draws(device, self.world)
-        self._graphs = Recorded(self._play, StepStats.copy, self._draws)
+        self._graphs: Recorded[StepStats, Turn] = Recorded(StepStats.copy, self._draws)
         self._play_by(config)
         self.begin()
 
@@ -161,8 +161,9 @@ class Trainer:
         seed = self.config.seed * SEED_STRIDE + self.config.stream * _STREAM_STRIDE + self.step
         self._draws.begin(seed)
         self._set_learning_rates()
-        play = self._graphs if self.config.execution == "graph" and self.world.size == 1 else self._play
-        stats = play(self.feed.batch(self.step), turn(self.config, self.step))
+        batch, now = self.feed.batch(self.step), turn(self.config, self.step)
+        recorded = self.config.execution == "graph" and self.world.size == 1
+        stats = self._graphs(self._play, batch, now) if recorded else self._play(batch, now)
         if self.g_ema is not None:
             self._follow(self.g_ema)
         self.step += 1
