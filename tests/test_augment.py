@@ -49,6 +49,12 @@ def test_gradients_reach_every_pixel_that_stayed() -> None:
     assert img.grad[:, :, 4:12, 4:12].eq(1).all()
 
 
+def test_a_shift_s_gradients_are_right_twice() -> None:
+    img = torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: translate(x, 0.5, random()), (img,))
+    assert torch.autograd.gradgradcheck(lambda x: translate(x, 0.5, random()), (img,))
+
+
 def test_a_colour_changes_a_plain_picture_to_another_plain_one_within_its_strength() -> None:
     img = torch.full((256, 3, 4, 4), 0.25)
     changed = recolour(img, 0.2, random())

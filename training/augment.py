@@ -5,6 +5,7 @@ is changed with a probability only: Karras et al., "Training GANs with Limited D
 """
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,13 +63,34 @@ def translate(img: Tensor, share: float, draws: Draws) -> Tensor:
     reach = round(share * img.shape[-1])
     if reach == 0:
         return img
-    n, _, height, width = img.shape
-    dy, dx = (draws.integers(2 * reach + 1, n, 1, 1) for _ in range(2))
-    rows = dy + torch.arange(height, device=img.device).view(1, -1, 1)
-    columns = dx + torch.arange(width, device=img.device).view(1, 1, -1)
-    which = torch.arange(n, device=img.device).view(-1, 1, 1)
-    padded = F.pad(img, (reach,) * 4).permute(0, 2, 3, 1)
-    return padded[which, rows, columns].permute(0, 3, 1, 2)
+    dy, dx = (draws.integers(2 * reach + 1, len(img), 1, 1) for _ in range(2))
+    shifted: Tensor = _Shift.apply(img, dy, dx, reach)
+    return shifted
+
+
+class _Shift(torch.autograd.Function):
+    """Moves each picture by its own 0…2·reach rows and columns, of which ``reach`` are none.
+
+    Written by hand because torch's derivative of an index sorts all pixels to add up those of one place, of
+    which there are no two here. It is the move back.
+    """
+
+    @staticmethod
+    def forward(context: Any, img: Tensor, dy: Tensor, dx: Tensor, reach: int) -> Tensor:  # noqa: ANN401
+        context.save_for_backward(dy, dx)
+        context.reach = reach
+        n, _, height, width = img.shape
+        rows = dy + torch.arange(height, device=img.device).view(1, -1, 1)
+        columns = dx + torch.arange(width, device=img.device).view(1, 1, -1)
+        which = torch.arange(n, device=img.device).view(-1, 1, 1)
+        padded = F.pad(img, (reach,) * 4).permute(0, 2, 3, 1)
+        return padded[which, rows, columns].permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(context: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
+        dy, dx = context.saved_tensors
+        reach = context.reach
+        return _Shift.apply(grad, 2 * reach - dy, 2 * reach - dx, reach), None, None, None
 
 
 def recolour(img: Tensor, strength: float, draws: Draws) -> Tensor:
