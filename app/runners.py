@@ -1,16 +1,24 @@
 """Runners: a session made ready to grow batches of a few fixed sizes."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from app.card import Card
 from models.contract import INPUT_NAME, OUTPUT_NAME
 
 Latents = NDArray[np.float32]
 Pictures = NDArray[np.uint8]
+
+Bound = tuple[ort.OrtValue, ort.OrtValue, ort.IOBinding, ort.RunOptions]
+"""The buffers of one batch size, latents and pictures, and how a session is run over them."""
+
+CARD = Card()
+"""The card of this process."""
 
 
 class Runner(Protocol):
@@ -60,38 +68,47 @@ class SessionRunner:
 class CudaRunner:
     """Runs a session as CUDA graphs, one for each batch size, over buffers that stay on the card.
 
-    A graph replays fixed addresses, so a runner serves one thread at a time; a second runner has a
-    stream of its own, and its copies overlap with this one's arithmetic.
+    A graph replays fixed addresses, so a runner serves one caller at a time; a second runner has a
+    stream of its own, and its copies overlap with this one's arithmetic. ONNX Runtime keeps graphs for the
+    thread that recorded them, and would record them anew for each other one, so all is run in one.
 
     Args:
         session: A session opened with ``enable_cuda_graph``.
-        sizes: Batch sizes that may run, ascending; each is captured here.
+        sizes: Batch sizes that may run, ascending; each is recorded here.
+        device: Where the buffers are; on ``cpu`` nothing is recorded.
     """
 
-    def __init__(self, session: ort.InferenceSession, sizes: Sequence[int]) -> None:
+    def __init__(self, session: ort.InferenceSession, sizes: Sequence[int], device: str = "cuda") -> None:
         self.session = session
         self.sizes = tuple(sizes)
-        self._graphs = {size: self._capture(size) for size in sizes}
-
-    def _capture(self, size: int) -> tuple[ort.OrtValue, ort.OrtValue, ort.IOBinding, ort.RunOptions]:
-        """Binds buffers for one batch size and runs them, which records their graph."""
-        [z_dim] = self.session.get_inputs()[0].shape[1:]
-        shape = (size, *self.session.get_outputs()[0].shape[1:])
-        z = ort.OrtValue.ortvalue_from_numpy(np.zeros((size, z_dim), np.float32), "cuda", 0)
-        pictures = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, "cuda", 0)
-        binding = self.session.io_binding()
-        binding.bind_ortvalue_input(INPUT_NAME, z)
-        binding.bind_ortvalue_output(OUTPUT_NAME, pictures)
-        options = ort.RunOptions()
-        options.add_run_config_entry("gpu_graph_id", str(size))
-        self.session.run_with_iobinding(binding, options)
-        return z, pictures, binding, options
+        self._device = device
+        self._thread = ThreadPoolExecutor(1, "card")
+        self._graphs = {size: self._thread.submit(self._record, size).result() for size in sizes}
 
     def run(self, z: Latents) -> Pictures:
         """Grows a batch: (N, z_dim) float32 → (N, H, W, C) uint8; N at most the largest size."""
+        return self._thread.submit(self._replay, z).result()
+
+    def _record(self, size: int) -> Bound:
+        """Binds buffers for one batch size and runs them, which records their graph."""
+        [z_dim] = self.session.get_inputs()[0].shape[1:]
+        shape = (size, *self.session.get_outputs()[0].shape[1:])
+        with CARD.alone():
+            z = ort.OrtValue.ortvalue_from_numpy(np.zeros((size, z_dim), np.float32), self._device, 0)
+            pictures = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, self._device, 0)
+            binding = self.session.io_binding()
+            binding.bind_ortvalue_input(INPUT_NAME, z)
+            binding.bind_ortvalue_output(OUTPUT_NAME, pictures)
+            options = ort.RunOptions()
+            options.add_run_config_entry("gpu_graph_id", str(size))
+            self.session.run_with_iobinding(binding, options)
+        return z, pictures, binding, options
+
+    def _replay(self, z: Latents) -> Pictures:
         full = pad(z, self.sizes)
         inputs, pictures, binding, options = self._graphs[len(full)]
-        inputs.update_inplace(full)
-        self.session.run_with_iobinding(binding, options)
-        grown: Pictures = pictures.numpy()
+        with CARD.shared():
+            inputs.update_inplace(full)
+            self.session.run_with_iobinding(binding, options)
+            grown: Pictures = pictures.numpy()
         return grown[: len(z)]
