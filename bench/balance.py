@@ -29,8 +29,9 @@ from training.data import AVATARS, default_cache, load_pictures
 from training.flags import choose_device
 from training.journal import Event, Metrics, read_journal
 from training.judge import Judge
-from training.loop import StepStats, Trainer
+from training.loop import Trainer
 from training.run import Run, RunOptions, TrainingDivergedError
+from training.step_stats import StepStats
 
 SIDE = 32
 PICTURES = 1000
@@ -78,7 +79,7 @@ class FaultyTrainer(Trainer):
         stats = super().train_step()
         if self.step >= self.breaks_at:
             self.breaks_at = math.inf
-            next(self.g.parameters()).data[0, 0] = torch.nan
+            next(self.players.g.parameters()).data[0, 0] = torch.nan
         return stats
 
 

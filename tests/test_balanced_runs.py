@@ -15,8 +15,9 @@ from training.balance.verdicts import LONGEST_STRIDE, Verdict
 from training.checkpoint import checkpoints, load_checkpoint
 from training.config import TrainConfig
 from training.journal import Event, read_journal
-from training.loop import StepStats, Trainer
+from training.loop import Trainer
 from training.run import Run, RunOptions, TrainingDivergedError
+from training.step_stats import StepStats
 
 CPU = torch.device("cpu")
 WINDOWS = 3
@@ -40,7 +41,7 @@ class Faulty(Trainer):
         """Takes a step; the fault comes after it."""
         stats = super().train_step()
         if self.step == self.breaks_at and self.config.stream == 0:
-            next(self.g.parameters()).data.fill_(torch.nan)
+            next(self.players.g.parameters()).data.fill_(torch.nan)
         if self.step == self.stops_at and self.run is not None:
             self.run._stop = True
         return stats
@@ -69,7 +70,7 @@ def test_a_broken_run_goes_back_and_ends_well(
 ) -> None:
     run = start(pixels, tmp_path, CONFIG, breaks_at=step)
     assert run.train()
-    assert all_finite(run.trainer.g, run.trainer.d)
+    assert all_finite(run.trainer.players.g, run.trainer.players.d)
     [event] = events(tmp_path)
     assert event.verdict == Verdict.DIVERGED
     assert event.action == "go back, lr_g=0.0001, lr_d=0.0001, stream=1"
@@ -104,7 +105,7 @@ def test_a_rate_that_is_far_too_high_is_lowered(pixels: np.ndarray, tmp_path: Pa
     run.train()
     assert events(tmp_path)[0].verdict == Verdict.D_TOO_FAST
     assert run.trainer.config.lr_d < 0.02 / 2
-    assert stride(run.trainer.opt_d) < LONGEST_STRIDE
+    assert stride(run.trainer.players.opt_d) < LONGEST_STRIDE
 
 
 def test_strides_are_undone_past_a_checkpoint_of_their_own_window(
@@ -151,7 +152,7 @@ def test_a_look_changes_nothing(pixels: np.ndarray) -> None:
 def test_samples_that_are_all_the_same_have_no_diversity(pixels: np.ndarray) -> None:
     trainer = Trainer(CONFIG, pixels, CPU)
     probe = Probe(trainer, *held_apart(pixels))
-    first = next(trainer.g.parameters())
+    first = next(trainer.players.g.parameters())
     assert probe.look(trainer)["diversity"] > 0.01
     first.data.zero_()
     assert probe.look(trainer)["diversity"] == pytest.approx(0, abs=1e-3)

@@ -142,7 +142,7 @@ def test_two_processes_learn_what_one_does_with_the_batch_of_both(
     assert wanted.keys() == found.keys()
     at_first = Trainer(load_checkpoint(together).config, np.zeros((24, 16, 16, 3), np.uint8), CPU)
     for net in ("g", "d"):
-        weights = getattr(at_first, net).named_parameters()
+        weights = getattr(at_first.players, net).named_parameters()
         moved = {name: wanted[f"{net}.{name}"] - weight.detach() for name, weight in weights}
         apart = {name: wanted[f"{net}.{name}"] - found[f"{net}.{name}"] for name in moved}
         # Rounding differs, and the game makes much of little: it is a share of the way gone that is small.

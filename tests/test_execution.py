@@ -48,7 +48,7 @@ def test_compiled_and_eager_agree(toy_pixels: np.ndarray, caplog: pytest.LogCapt
     if "is not compiled" in caplog.text:
         pytest.skip(f"nothing compiles here: {caplog.messages}")
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-    assert eager.g.state_dict().keys() == compiled.g.state_dict().keys()
+    assert eager.players.g.state_dict().keys() == compiled.players.g.state_dict().keys()
 
 
 def test_what_cannot_be_compiled_runs_as_it_is(

@@ -11,7 +11,8 @@ from conftest import TOY_CONFIG, TOY_DATA
 
 from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.config import ConfigError, TrainConfig
-from training.loop import Trainer, frozen
+from training.game import frozen
+from training.loop import Trainer
 from training.losses import LOSSES
 
 CPU = torch.device("cpu")
@@ -51,18 +52,18 @@ def test_each_half_of_a_step_moves_one_network(
 ) -> None:
     trainer = Trainer(config, toy_pixels, CPU)
     seen: list[tuple[bool, bool, bool, bool]] = []
-    descend = trainer._descend
+    descend = trainer.game._descend
 
     def watch(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-        before = [p.clone() for net in (trainer.d, trainer.g) for p in net.parameters()]
-        requires = [next(net.parameters()).requires_grad for net in (trainer.d, trainer.g)]
+        before = [p.clone() for net in (trainer.players.d, trainer.players.g) for p in net.parameters()]
+        requires = [next(net.parameters()).requires_grad for net in (trainer.players.d, trainer.players.g)]
         descend(optimizer, loss)
-        after = [p for net in (trainer.d, trainer.g) for p in net.parameters()]
-        d_count = len(list(trainer.d.parameters()))
+        after = [p for net in (trainer.players.d, trainer.players.g) for p in net.parameters()]
+        d_count = len(list(trainer.players.d.parameters()))
         moved = [not torch.equal(p, q) for p, q in zip(before, after, strict=True)]
         seen.append((any(moved[:d_count]), any(moved[d_count:]), requires[0], requires[1]))
 
-    monkeypatch.setattr(trainer, "_descend", watch)
+    monkeypatch.setattr(trainer.game, "_descend", watch)
     trainer.train_step()
     d_half, g_half = seen
     assert d_half == (True, False, True, False)
@@ -71,7 +72,7 @@ def test_each_half_of_a_step_moves_one_network(
 
 def test_every_weight_learns(toy_pixels: np.ndarray, config: TrainConfig) -> None:
     trainer = Trainer(config, toy_pixels, CPU)
-    weights = [*trainer.g.named_parameters(), *trainer.d.named_parameters()]
+    weights = [*trainer.players.g.named_parameters(), *trainer.players.d.named_parameters()]
     before = [weight.clone() for _, weight in weights]
     steps(trainer, 2)
     assert [
@@ -151,8 +152,8 @@ def test_learning_rates_fall_to_a_tenth_at_the_end(toy_pixels: np.ndarray) -> No
     rates = []
     for step in range(11):
         trainer.step = step
-        trainer._set_learning_rates()
-        rates.append(trainer.opt_g.param_groups[0]["lr"] / config.lr_g)
+        trainer.train_step()
+        rates.append(trainer.players.opt_g.param_groups[0]["lr"] / config.lr_g)
     assert rates == pytest.approx([1] * 6 + [0.82, 0.64, 0.46, 0.28, 0.1])
 
 
@@ -173,14 +174,14 @@ def test_the_average_lags_behind_and_is_what_is_shown(toy_pixels: np.ndarray) ->
     trainer = Trainer(dataclasses.replace(TOY_CONFIG, ema_half_life_kimg=50.0), toy_pixels, CPU)
     steps(trainer, 6)
     shown = dict(trainer.final_generator().named_parameters())
-    assert any(not torch.equal(p, shown[name]) for name, p in trainer.g.named_parameters())
+    assert any(not torch.equal(p, shown[name]) for name, p in trainer.players.g.named_parameters())
 
 
 def test_without_an_average_the_generator_itself_is_shown(toy_pixels: np.ndarray) -> None:
     trainer = Trainer(dataclasses.replace(TOY_CONFIG, ema_half_life_kimg=0.0), toy_pixels, CPU)
     steps(trainer, 2)
     shown = dict(trainer.final_generator().named_parameters())
-    assert all(torch.equal(p, shown[name]) for name, p in trainer.g.named_parameters())
+    assert all(torch.equal(p, shown[name]) for name, p in trainer.players.g.named_parameters())
     assert trainer.checkpoint(TOY_DATA, 0).select("g_ema") == {}
 
 
@@ -214,7 +215,7 @@ def test_every_setting_of_the_game_learns_and_resumes(
 ) -> None:
     config = dataclasses.replace(TOY_CONFIG, **settings)
     whole = Trainer(config, toy_pixels, CPU)
-    weights = [p for net in (whole.g, whole.d) for p in net.parameters() if p.ndim > 1]
+    weights = [p for net in (whole.players.g, whole.players.d) for p in net.parameters() if p.ndim > 1]
     before = [weight.clone() for weight in weights]
     wanted = steps(whole, 2)
     assert all(np.isfinite(list(stats.values())).all() for stats in wanted)
@@ -228,11 +229,11 @@ def test_every_setting_of_the_game_learns_and_resumes(
 
 def test_the_perceptual_loss_teaches_g_to_resemble(toy_pixels: np.ndarray) -> None:
     trainer = Trainer(dataclasses.replace(TOY_CONFIG, perceptual=1.0), toy_pixels, CPU)
-    assert trainer.perceptual is not None
+    assert trainer.game.perceptual is not None
     real = torch.rand(4, 3, 16, 16) * 2 - 1
     fake = torch.zeros(4, 3, 16, 16, requires_grad=True)
-    assert trainer.perceptual(real, real).item() == pytest.approx(0, abs=1e-6)
-    distance = trainer.perceptual(real, fake)
+    assert trainer.game.perceptual(real, real).item() == pytest.approx(0, abs=1e-6)
+    distance = trainer.game.perceptual(real, fake)
     distance.backward()
     assert distance > 0.1
     assert fake.grad is not None
@@ -262,7 +263,7 @@ def test_other_settings_keep_what_was_learned(toy_pixels: np.ndarray) -> None:
     trainer.adopt(dataclasses.replace(trainer.config, lr_d=1e-4, r1=1.0))
     assert_same(before, trainer.checkpoint(TOY_DATA, 0))
     steps(trainer, 1)
-    assert trainer.opt_d.param_groups[0]["lr"] == 1e-4
+    assert trainer.players.opt_d.param_groups[0]["lr"] == 1e-4
 
 
 def test_settings_of_an_older_version_are_read() -> None:

@@ -38,10 +38,13 @@ def test_r1_is_due_in_steps_in_which_d_learns() -> None:
 def test_who_rests_is_measured_and_stays_as_it_is(toy_pixels: np.ndarray, setting: str, rests: str) -> None:
     trainer = Trainer(dataclasses.replace(TOY_CONFIG, **{setting: 2}), toy_pixels, torch.device("cpu"))
     trainer.train_step()
-    before = {net: [p.clone() for p in getattr(trainer, net).parameters()] for net in "gd"}
+    before = {net: [p.clone() for p in getattr(trainer.players, net).parameters()] for net in "gd"}
     stats = trainer.train_step().as_floats()
     for net, weights in before.items():
-        same = [torch.equal(*pair) for pair in zip(weights, getattr(trainer, net).parameters(), strict=True)]
+        same = [
+            torch.equal(*pair)
+            for pair in zip(weights, getattr(trainer.players, net).parameters(), strict=True)
+        ]
         assert all(same) if net == rests else not any(same)
     assert stats["loss_d"] > 0
     assert (stats["gradient_g"] == 0) == (rests == "g")

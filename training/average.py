@@ -3,10 +3,12 @@
 Source: Karras et al., "Progressive Growing of GANs" (2017), section 6; ``ema_rampup`` of StyleGAN2-ADA.
 """
 
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from models.dcgan import Generator
+from training.config import TrainConfig
+from training.execution import autocast
 
 BATCHES = 50
 """Batches over which BatchNorm's statistics are recomputed: averaged weights with the statistics of
@@ -33,12 +35,26 @@ def follow(averaged: nn.Module, current: nn.Module, *, steps: int, batch_size: i
 
 
 @torch.no_grad()
-def recompute_batch_norm(net: nn.Module, latents: Iterable[Tensor]) -> None:
-    """Replaces BatchNorm's running statistics by a plain mean over batches, of the net as it is now."""
+def recompute_statistics(
+    net: Generator, config: TrainConfig, device: torch.device, batches: int = BATCHES
+) -> None:
+    """Gives a generator the BatchNorm statistics of its weights: plain means over batches.
+
+    They are computed as steps are. Rounding to bfloat16 averages out: other latents change a picture twenty
+    times as much.
+
+    Args:
+        net: The generator, on the device; it is left in training mode.
+        config: The recipe: its seed, its batches and its arithmetic.
+        device: Where to compute.
+        batches: How many.
+    """
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
             layer.momentum = None
     net.train()
-    for z in latents:
-        net(z)
+    random = torch.Generator().manual_seed(config.seed)
+    with autocast(config, device):
+        for _ in range(batches):
+            net(torch.randn(config.batch_size, config.spec.z_dim, generator=random).to(device))

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.augment import suited_to
-from training.average import BATCHES
+from training.average import BATCHES, recompute_statistics
 from training.config import ConfigError, TrainConfig
 from training.features import FeatureExtractor
 from training.judge import REAL_PER_SAMPLE
@@ -128,12 +128,13 @@ def measure_speed(
 
 def _seconds_to_finalise(trainer: Trainer) -> float:
     """Returns how long a generator takes to be made ready to show, by a few of the batches of it."""
-    if trainer.g_ema is None:
+    g_ema = trainer.players.g_ema
+    if g_ema is None:
         return 0.0
-    trainer.recompute_statistics(trainer.g_ema, batches=1)  # the first one allocates
+    recompute_statistics(g_ema, trainer.config, trainer.device, batches=1)  # the first one allocates
     started = time.perf_counter()
-    trainer.recompute_statistics(trainer.g_ema, batches=FEW)
-    next(trainer.g_ema.parameters()).sum().item()  # waits for a GPU
+    recompute_statistics(g_ema, trainer.config, trainer.device, batches=FEW)
+    next(g_ema.parameters()).sum().item()  # waits for a GPU
     return (time.perf_counter() - started) * BATCHES / FEW
 
 

@@ -65,11 +65,18 @@ class Checkpoint:
 
     def select(self, prefix: str) -> dict[str, Tensor]:
         """Returns the tensors under a prefix, without it: ``select("g")`` is G's state dict."""
-        return {
-            key.removeprefix(f"{prefix}."): value
-            for key, value in self.tensors.items()
-            if key.startswith(f"{prefix}.")
-        }
+        return select(self.tensors, prefix)
+
+
+def prefixed(**states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors of several states as one: ``prefixed(g=state)`` has ``g.`` before G's names."""
+    return {f"{prefix}.{key}": value for prefix, state in states.items() for key, value in state.items()}
+
+
+def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Inverts ``prefixed`` for one of the states."""
+    start = f"{prefix}."
+    return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:

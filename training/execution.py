@@ -52,6 +52,11 @@ def set_arithmetic(config: TrainConfig, device: torch.device) -> None:
         torch.backends.cudnn.allow_tf32 = config.arithmetic != "float32"
 
 
+def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """Returns the context in which products are computed as the recipe says."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.arithmetic == "bfloat16")
+
+
 class Compiled:
     """A network's forward pass through ``torch.compile``; as it is, after a sentence, where that fails.
 

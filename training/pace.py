@@ -1,4 +1,4 @@
-"""Who learns in which step."""
+"""Who learns in which step, and how fast."""
 
 from dataclasses import dataclass
 
@@ -25,3 +25,11 @@ def turn(config: TrainConfig, step: int) -> Turn:
         g_learns=step % config.g_every == 0 and not rests,
         lazily=config.r1 > 0 and step // config.d_every % config.r1_every == 0,
     )
+
+
+def rate_share(config: TrainConfig, step: int) -> float:
+    """Returns the factor on both learning rates at a step, counted from 0: 1, or on its way to a tenth."""
+    start = config.lr_decay_from
+    done = step / config.total_steps
+    past = 0.0 if start >= 1 else max(0.0, (done - start) / (1 - start))
+    return 1 - 0.9 * min(past, 1.0)

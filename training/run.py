@@ -27,11 +27,12 @@ from training.budget import Budget, round_figure
 from training.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
 from training.journal import Entry, Event, Journal, Metrics, Scalars, Sheet
 from training.judge import Judge
-from training.loop import StepStats, Trainer
+from training.loop import Trainer
 from training.report.looks import generator_of, look
 from training.report.page import write_report
 from training.report.story import SETTINGS_FILE, read_story
 from training.samples import fixed_latents, save_sheet
+from training.step_stats import StepStats
 
 log = logging.getLogger(__name__)
 
@@ -237,10 +238,10 @@ class Run:
         """
         trainer = self.trainer
         sound, decision = self.balance.sound(trainer), self.balance.judge(trainer)
-        adapted = trainer.lr_scale_d, float(trainer.augment.p)
+        adapted = trainer.lr_scale_d, float(trainer.game.augment.p)
         sound, decision, adapted = self.world.from_leader((sound, decision, adapted))
         trainer.lr_scale_d, p = adapted
-        trainer.augment.p.fill_(p)
+        trainer.game.augment.p.fill_(p)
         return sound, decision
 
     def _go_back(self, verdict: Verdict) -> None:

@@ -10,7 +10,8 @@ from training.balance.meter import Meter
 from training.balance.probe import Probe, all_finite
 from training.balance.remedies import Remedy, changed
 from training.balance.signals import Signals
-from training.loop import StepStats, Trainer
+from training.loop import Trainer
+from training.step_stats import StepStats
 
 WINDOW = 32
 """Steps that are judged together."""
@@ -57,7 +58,7 @@ class Balance:
 
     def sound(self, trainer: Trainer) -> bool:
         """Returns whether the game's losses and weights are numbers; waits for the device."""
-        return self._meter.finite and all_finite(trainer.g, trainer.d)
+        return self._meter.finite and all_finite(trainer.players.g, trainer.players.d)
 
     def judge(self, trainer: Trainer) -> Decision | None:
         """Ends the window: returns what is to be told and done, and adapts what needs no verdict."""
@@ -96,7 +97,8 @@ class Balance:
         if config.ada_target:
             sign = 2 * means["real_accuracy"] - 1
             kimg = WINDOW * config.batch_size / 1000
-            trainer.augment.p.fill_(adapted_share(float(trainer.augment.p), sign, config.ada_target, kimg))
+            p = trainer.game.augment.p
+            p.fill_(adapted_share(float(p), sign, config.ada_target, kimg))
         aware = config.gap_aware and health is not None
         trainer.lr_scale_d = gap_factor(health) if aware and health is not None else 1.0
 
@@ -109,10 +111,10 @@ def signals_as_scalars(signals: Signals) -> dict[str, float]:
 
 def _scale(trainer: Trainer) -> float:
     """Returns the way of D's loss from its floor to its equilibrium; 1 where there is no floor."""
-    loss = trainer.loss
+    loss = trainer.game.loss
     return 1.0 if loss.floor is None else loss.equilibrium - loss.floor
 
 
 def _health(trainer: Trainer, loss_d: float) -> float | None:
-    floor = trainer.loss.floor
+    floor = trainer.game.loss.floor
     return None if floor is None else (loss_d - floor) / _scale(trainer)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from training.loop import StepStats
+from training.step_stats import StepStats
 
 _NAMES = [field.name for field in dataclasses.fields(StepStats)]
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.contract import PIXEL_SCALE
 from models.dcgan import INIT_STD
+from training.execution import autocast
 from training.loop import Trainer
 from training.samples import fixed_latents
 
@@ -46,24 +47,20 @@ class Probe:
     @torch.no_grad()
     def look(self, trainer: Trainer) -> dict[str, float]:
         """Returns the signals that a window's sums do not tell, by name; waits for the device once."""
-        with (
-            _unchanged(trainer.g),
-            _unchanged(trainer.d),
-            torch.autocast(self._device.type, torch.bfloat16, enabled=trainer.mixed_precision),
-        ):
-            samples = trainer.g(self._latents).float()
+        g, d = trainer.players.g, trainer.players.d
+        with _unchanged(g), _unchanged(d), autocast(trainer.config, self._device):
+            samples = g(self._latents).float()
             looks = {
                 "diversity": _mean_distance(samples) / self._real_distance,
-                "stride_d": stride(trainer.opt_d),
-                **self._opinions(trainer, samples),
+                "stride_d": stride(trainer.players.opt_d),
+                **self._opinions(d, samples, trainer.game.loss.threshold),
             }
         return dict(zip(looks, torch.stack(list(looks.values())).tolist(), strict=True))
 
-    def _opinions(self, trainer: Trainer, samples: Tensor) -> dict[str, Tensor]:
+    def _opinions(self, d: nn.Module, samples: Tensor, threshold: float | None) -> dict[str, Tensor]:
         if self._held_out is None:
             return {}
-        seen, held_out, fake = (trainer.d(x).float() for x in (self._seen, self._held_out, samples))
-        threshold = trainer.loss.threshold
+        seen, held_out, fake = (d(x).float() for x in (self._seen, self._held_out, samples))
         cut = (seen.mean() + fake.mean()) / 2 if threshold is None else threshold
         lead = (seen.mean() - fake.mean()).clamp(min=1e-6)
         return {
