@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,12 @@ from training.balance.remedies import (
     Remedy,
     changed,
     gentler,
+    ladder,
     next_remedy,
 )
-from training.balance.signals import Signals
+from training.balance.signals import WINDOW, Signals
 from training.balance.verdicts import Verdict, verdict
-from training.config import TrainConfig
+from training.config import PRESETS, TrainConfig
 
 CONFIG = TrainConfig(lr_g=2e-4, lr_d=2e-4)
 GOOD = Signals(
@@ -182,9 +184,53 @@ def test_a_d_narrower_than_g_is_widened_first() -> None:
 
 
 def test_a_rate_of_d_far_below_g_s_becomes_g_s() -> None:
-    [decision] = play(warm(), *[G_WINS] * PATIENCE, config=dataclasses.replace(CONFIG, lr_d=1e-5))
+    slow = dataclasses.replace(G_WINS, stride_d=0.0005)
+    [decision] = play(warm(), *[slow] * PATIENCE, config=dataclasses.replace(CONFIG, lr_d=1e-5))
     assert decision.changes == {"lr_d": 2e-4}
     assert decision.sentence.endswith("; D's learning rate is now G's, 0.0002.")
+
+
+def test_no_rate_is_given_to_d_that_would_make_it_stride() -> None:
+    nearly = dataclasses.replace(G_WINS, stride_d=0.03)
+    [decision] = play(warm(), *[nearly] * PATIENCE)
+    assert decision.changes == {"g_every": 2}
+
+
+SILENT = dataclasses.replace(G_WINS, health=0.99)
+
+
+def test_a_d_that_has_not_begun_to_speak_is_given_a_tenth_of_the_run() -> None:
+    controller = Controller()
+    early = [controller.observe(SILENT, PRESETS["best"], shown=99_000) for _ in range(20 * COOLDOWN)]
+    [told] = [decision for decision in early if decision]
+    assert not told.changes
+    assert told.sentence.endswith(
+        "its loss is 99 % of the way to where it tells nothing; it is given time to begin."
+    )
+    late = controller.observe(SILENT, PRESETS["best"], shown=100_000)
+    assert late is not None
+    assert late.changes == {"lr_d": 8e-4}
+
+
+@pytest.mark.parametrize("lacking", [{"lr_d": 1e-4}, {"spec": dataclasses.replace(CONFIG.spec, ndf=32)}])
+def test_a_d_that_lacks_rate_or_width_is_not_waited_for(lacking: dict[str, Any]) -> None:
+    found = play(Controller(), *[SILENT] * (WARM_UP + 1), config=dataclasses.replace(CONFIG, **lacking))
+    assert [bool(decision.changes) for decision in found] == [True]
+
+
+def test_a_d_that_has_spoken_and_is_outplayed_is_not_waited_for() -> None:
+    [decision] = play(Controller(), *[SILENT] * WARM_UP, *[GOOD] * PATIENCE, *[SILENT] * PATIENCE)
+    assert decision.changes == {"lr_d": 4e-4}
+
+
+def test_a_long_run_leaves_a_change_to_work_for_longer() -> None:
+    long = dataclasses.replace(CONFIG, kimg=10_000)
+    controller = warm()
+    play(controller, *[D_WINS] * PATIENCE, config=long)
+    windows = round(0.03 * long.total_steps / WINDOW)
+    assert windows > 5 * COOLDOWN
+    assert play(controller, *[D_WINS] * (windows - 1), config=long) == []
+    assert len(play(controller, D_WINS, config=long)) == 1
 
 
 def test_a_stride_is_shortened_at_once_and_until_it_is_none() -> None:
@@ -244,7 +290,7 @@ def test_a_remembered_controller_goes_on_as_one_that_never_stopped() -> None:
 def test_every_rung_changes_settings_and_says_so(found: Verdict) -> None:
     config, taken, words = CONFIG, 0, set()
     for _ in range(60):
-        step = next_remedy(found, config, 10_000, taken, everything=True)
+        step = next_remedy(ladder(found, everything=True), config, 10_000, taken)
         if step is None:
             break
         remedy, taken = step

@@ -9,8 +9,9 @@ import torch
 from conftest import TOY_CONFIG, TOY_DATA
 
 from models.dcgan import INIT_STD
-from training.balance.keeper import WINDOW, Balance
+from training.balance.keeper import Balance
 from training.balance.probe import LEAST_LEFT, Probe, all_finite, held_apart, stride
+from training.balance.signals import WINDOW
 from training.balance.verdicts import LONGEST_STRIDE, Verdict
 from training.checkpoint import checkpoints, load_checkpoint
 from training.config import TrainConfig
@@ -176,6 +177,17 @@ def test_weights_that_have_grown_do_not_hide_a_stride() -> None:
     weight.grad = torch.full((4, 4), 7.0)
     optimizer.step()
     assert stride(optimizer).item() == pytest.approx(0.001 / INIT_STD, rel=1e-4)
+
+
+def test_one_large_gradient_is_no_stride() -> None:
+    weight = torch.nn.Parameter(torch.full((4, 4), INIT_STD))
+    optimizer = torch.optim.Adam([weight], lr=4e-4, betas=(0.0, 0.9))
+    for size in (*[1.0] * 50, 100.0):
+        weight.grad = torch.full((4, 4), size)
+        weight.data.fill_(INIT_STD)
+        optimizer.step()
+    assert (INIT_STD - weight).norm() / weight.norm() > 3 * 4e-4 / INIT_STD  # this one step
+    assert stride(optimizer).item() == pytest.approx(4e-4 / INIT_STD, rel=0.1)
 
 
 @pytest.mark.parametrize(("count", "apart"), [(50, 8), (64, 8), (400, 20), (10_000, 128)])

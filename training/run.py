@@ -19,8 +19,9 @@ from tqdm import tqdm
 from models.contract import SeedlingError
 from models.dcgan import Generator
 from training.balance.controller import Decision
-from training.balance.keeper import WINDOW, Balance, signals_as_scalars
+from training.balance.keeper import Balance, signals_as_scalars
 from training.balance.rescue import go_back
+from training.balance.signals import WINDOW
 from training.balance.verdicts import Verdict
 from training.best import best_checkpoint
 from training.budget import Budget, round_figure

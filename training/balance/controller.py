@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.balance.remedies import Remedy, gentler, next_remedy, slow_d
-from training.balance.signals import Signals
-from training.balance.verdicts import Verdict, strides, verdict
+from training.balance.remedies import Remedy, gentler, ladder, next_remedy, slow_d
+from training.balance.signals import WINDOW, Signals
+from training.balance.verdicts import LONGEST_STRIDE, Verdict, speaks, strides, verdict
 from training.balance.wording import cause
 from training.config import TrainConfig
 
@@ -18,7 +18,14 @@ PATIENCE = 3
 """Windows in a row that must look alike before it counts as found."""
 
 COOLDOWN = 8
-"""Windows after a change in which it is left to work."""
+"""Windows after a change in which it is left to work, at least."""
+
+WORKING = 0.03
+"""Share of the run for which a change is left to work, where that is longer."""
+
+LATE = 0.1
+"""Share of the run by which a D that lacks nothing is to have begun: one under spectral norm is silent for a
+thousand steps or more, and would be driven and widened meanwhile."""
 
 MOST_RETURNS = 5
 """Times that a run goes back to a checkpoint before it gives up."""
@@ -69,6 +76,8 @@ class Standing:
     """The verdict for which nothing was left to try, once that was told."""
     returns: int = 0
     """Times gone back."""
+    spoke: bool = False
+    """Whether D has told real from generated pictures once."""
     usual_gradient: float | None = None
     """Running mean of the gradient that reaches G, of balanced windows."""
     usual_diversity: float = 0.0
@@ -109,10 +118,10 @@ class Controller:
         now.candidate = looks.value
         if looks == Verdict.DIVERGED:
             news, now.found = looks != now.found, looks.value
-            return self._go_back(looks, signals, gentler(config), news=news)
+            return self._go_back(looks, signals, config, gentler(config), news=news)
         if strides(signals):
             news, now.found = looks != now.found, looks.value
-            return self._go_back(looks, signals, slow_d(config), news=news)
+            return self._go_back(looks, signals, config, slow_d(config), news=news)
         if now.windows <= WARM_UP:
             return None
         self._remember(signals, looks)
@@ -128,6 +137,7 @@ class Controller:
         now = self.standing
         now.diversity = _mean(now.diversity, signals.diversity)
         now.usual_diversity = max(now.usual_diversity, now.diversity)
+        now.spoke = now.spoke or speaks(signals)
         if looks == Verdict.BALANCED:
             now.usual_gradient = _mean(now.usual_gradient, signals.gradient_g)
 
@@ -140,23 +150,34 @@ class Controller:
         if now.rest:
             return None
         if looks == Verdict.COLLAPSING:
-            return self._go_back(looks, signals, gentler(config), news=news)
+            return self._go_back(looks, signals, config, gentler(config), news=news)
         if not self.act:
             return self._tell(looks, signals) if news else None
-        found = next_remedy(looks, config, shown, now.taken.get(looks, 0), everything=self.everything)
+        if looks == Verdict.G_TOO_FAST and self._may_begin_late(config, shown):
+            return self._tell(looks, signals, "; it is given time to begin") if news else None
+        return self._mend(looks, signals, config, shown)
+
+    def _mend(self, looks: Verdict, signals: Signals, config: TrainConfig, shown: int) -> Decision | None:
+        now = self.standing
+        rungs, taken = ladder(looks, everything=self.everything), now.taken.get(looks, 0)
+        # A rate that makes D stride would be taken back at once, and much of the run with it.
+        most_lr_d = config.lr_d * LONGEST_STRIDE / max(signals.stride_d, 1e-9)
+        found = next_remedy(rungs, config, shown, taken, most_lr_d=most_lr_d)
         if found is None:
             news, now.helpless = looks != now.helpless, looks.value
             return self._tell(looks, signals, "; nothing is left to try") if news else None
         remedy, now.taken[looks] = found
-        return self._do(looks, signals, remedy)
-
-    def _do(self, looks: Verdict, signals: Signals, remedy: Remedy) -> Decision:
-        now = self.standing
-        now.rest, now.streak = COOLDOWN, 0
+        now.rest, now.streak = _cooldown(config), 0
         sentence = f"{cause(looks, signals, now.usual_gradient)}; {remedy.words}."
         return Decision(verdict=looks, sentence=sentence, changes=remedy.changes)
 
-    def _go_back(self, looks: Verdict, signals: Signals, remedy: Remedy, *, news: bool) -> Decision | None:
+    def _may_begin_late(self, config: TrainConfig, shown: int) -> bool:
+        lacks_something = config.spec.ndf < config.spec.ngf or config.lr_d < config.lr_g
+        return not (self.standing.spoke or lacks_something) and shown < LATE * config.kimg * 1000
+
+    def _go_back(
+        self, looks: Verdict, signals: Signals, config: TrainConfig, remedy: Remedy, *, news: bool
+    ) -> Decision | None:
         now = self.standing
         because = cause(looks, signals, now.usual_gradient)
         if not self.act:
@@ -166,7 +187,7 @@ class Controller:
                 self._tell(looks, signals, f"; going back {now.returns} times did not help") if news else None
             )
         now.returns += 1
-        now.rest, now.streak, now.found = COOLDOWN, 0, Verdict.BALANCED.value
+        now.rest, now.streak, now.found = _cooldown(config), 0, Verdict.BALANCED.value
         now.diversity = None
         sentence = f"{because}; the run goes back to a good checkpoint, and {remedy.words}."
         return Decision(verdict=looks, sentence=sentence, changes=remedy.changes, go_back=True)
@@ -174,6 +195,10 @@ class Controller:
     def _tell(self, looks: Verdict, signals: Signals, end: str = "") -> Decision:
         sentence = f"{cause(looks, signals, self.standing.usual_gradient)}{end}."
         return Decision(verdict=looks, sentence=sentence)
+
+
+def _cooldown(config: TrainConfig) -> int:
+    return max(COOLDOWN, round(WORKING * config.total_steps / WINDOW))
 
 
 def _mean(before: float | None, new: float) -> float:

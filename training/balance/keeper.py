@@ -9,12 +9,9 @@ from training.balance.gap import adapted_share, gap_factor
 from training.balance.meter import Meter
 from training.balance.probe import Probe, all_finite
 from training.balance.remedies import Remedy, changed
-from training.balance.signals import Signals
+from training.balance.signals import WINDOW, Signals
 from training.loop import Trainer
 from training.step_stats import StepStats
-
-WINDOW = 32
-"""Steps that are judged together."""
 
 
 class Balance:

@@ -101,7 +101,9 @@ def stride(optimizer: torch.optim.Adam) -> Tensor:
     """Returns how far Adam's next step would move the weights, as a share of their size; a scalar.
 
     Of the size that they began with, where they have grown: steps that are too long make large weights, which
-    would hide it. Biases and BatchNorm's scales are left out: they begin at 0 or are few.
+    would hide it. No weight's step counts for more than the learning rate: one gradient that is far above the
+    usual makes it longer, once, where Adam's memory is short. Biases and BatchNorm's scales are left out:
+    they begin at 0 or are few.
     """
     [group] = optimizer.param_groups
     beta1, beta2 = group["betas"]
@@ -115,7 +117,7 @@ def stride(optimizer: torch.optim.Adam) -> Tensor:
             steps = state["step"].to(weight.device)
             mean = state["exp_avg"] / (1 - beta1**steps)
             square = state["exp_avg_sq"] / (1 - beta2**steps)
-            moved = moved + (mean / (square.sqrt() + group["eps"])).square().sum()
+            moved = moved + (mean / (square.sqrt() + group["eps"])).square().clamp(max=1).sum()
     share: Tensor = group["lr"] * (moved / size.clamp(max=first)).sqrt()
     return share
 

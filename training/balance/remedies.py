@@ -1,7 +1,8 @@
 """What can be done about a verdict: each remedy changes settings, as ``--resume`` can by hand."""
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from training.balance.verdicts import Verdict
@@ -154,22 +155,31 @@ MORE: dict[Verdict, tuple[Rung, ...]] = {
 """What ``--balance all`` tries besides: it did not help in our trials (docs/recipes.md)."""
 
 
+def ladder(found: Verdict, *, everything: bool) -> tuple[Rung, ...]:
+    """Returns what is tried about a verdict, in turn.
+
+    Args:
+        found: A verdict that has a ladder.
+        everything: Whether what did not help in trials is tried too.
+    """
+    return LADDERS[found] + (MORE[found] if everything else ())
+
+
 def next_remedy(
-    found: Verdict, config: TrainConfig, shown: int, taken: int, *, everything: bool
+    rungs: Sequence[Rung], config: TrainConfig, shown: int, taken: int, *, most_lr_d: float = math.inf
 ) -> tuple[Remedy, int] | None:
     """Returns the remedy that is next in turn, and how many rungs are then taken; None where none is left.
 
     Args:
-        found: A verdict that has a ladder.
+        rungs: Of a ladder.
         config: The settings in force.
         shown: Real pictures shown.
         taken: Rungs taken before.
-        everything: Whether what did not help in trials is tried too.
+        most_lr_d: Highest learning rate that D may be given.
     """
-    rungs = LADDERS[found] + (MORE[found] if everything else ())
     for place in range(taken, taken + len(rungs)):
         remedy = rungs[place % len(rungs)](config, shown)
-        if remedy is not None:
+        if remedy is not None and remedy.changes.get("lr_d", 0.0) <= most_lr_d:
             return remedy, place + 1
     return None
 

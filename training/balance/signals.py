@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+WINDOW = 32
+"""Steps that are judged together."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signals:

@@ -48,6 +48,11 @@ def strides(signals: Signals) -> bool:
     return signals.stride_d > LONGEST_STRIDE
 
 
+def speaks(signals: Signals) -> bool:
+    """Returns whether D tells real from generated pictures, and says so, by more than a little."""
+    return not _g_too_fast(signals, slack=1.0)
+
+
 def _slack(before: Verdict, found: Verdict) -> float:
     return 1.0 if before == found else 0.0
 
