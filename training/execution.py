@@ -46,9 +46,11 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def set_arithmetic(config: TrainConfig, device: torch.device) -> None:
-    """Tells torch, for the whole process, whether float32 products may be tf32."""
+    """Tells torch, for the whole process, whether float32 convolutions may be tf32.
+
+    Products of matrices may not: the networks have none, and the distances of quality are made of them.
+    """
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = config.arithmetic != "float32"
         torch.backends.cudnn.allow_tf32 = config.arithmetic != "float32"
 
 

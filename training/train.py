@@ -17,6 +17,7 @@ from training.config import ConfigError
 from training.distributed import World, joined_world
 from training.finish import finish
 from training.flags import build_parser, choose_device, configure
+from training.graphs import WARM_UP
 from training.loop import Trainer
 from training.opening import begin, resume, run_to_resume
 from training.report.page import REPORT_FILE
@@ -24,8 +25,9 @@ from training.run import Run
 
 
 def dry_run(trainer: Trainer) -> None:
-    """Takes two steps, the second one timed, and reports speed and memory."""
-    trainer.train_step().as_floats()
+    """Takes steps until they are computed as all later ones, times one more, and reports speed and memory."""
+    for _ in range(WARM_UP + 2 if trainer.config.execution == "graph" else 1):
+        trainer.train_step().as_floats()
     started = time.perf_counter()
     stats = trainer.train_step().as_floats()
     seconds = time.perf_counter() - started
