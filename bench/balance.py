@@ -23,6 +23,7 @@ from models.contract import ModelSpec
 from training.balance.keeper import Balance
 from training.balance.probe import Probe, held_apart
 from training.best import choose_checkpoint
+from training.cadence import RunOptions
 from training.cli import Parser, run_cli
 from training.config import TrainConfig
 from training.data import AVATARS, default_cache, load_pictures
@@ -30,7 +31,7 @@ from training.flags import choose_device
 from training.journal import Event, Metrics, read_journal
 from training.judge import Judge
 from training.loop import Trainer
-from training.run import Run, RunOptions, TrainingDivergedError
+from training.run import Run, TrainingDivergedError
 from training.step_stats import StepStats
 
 SIDE = 32

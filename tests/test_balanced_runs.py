@@ -13,11 +13,12 @@ from training.balance.keeper import Balance
 from training.balance.probe import LEAST_LEFT, Probe, all_finite, held_apart, stride
 from training.balance.signals import WINDOW
 from training.balance.verdicts import LONGEST_STRIDE, Verdict
+from training.cadence import RunOptions
 from training.checkpoint import checkpoints, load_checkpoint
 from training.config import TrainConfig
 from training.journal import Event, read_journal
 from training.loop import Trainer
-from training.run import Run, RunOptions, TrainingDivergedError
+from training.run import Run, TrainingDivergedError
 from training.step_stats import StepStats
 
 CPU = torch.device("cpu")
@@ -44,7 +45,7 @@ class Faulty(Trainer):
         if self.step == self.breaks_at and self.config.stream == 0:
             next(self.players.g.parameters()).data.fill_(torch.nan)
         if self.step == self.stops_at and self.run is not None:
-            self.run._stop = True
+            self.run.stop.asked = True
         return stats
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from export.files import read
 from training.best import choose_checkpoint
 from training.budget import Budget, Speed, measure_speed, parse_duration, tell_duration
+from training.cadence import RunOptions
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, TrainConfig
 from training.distributed import World
@@ -23,7 +24,7 @@ from training.flags import build_parser
 from training.judge import Judge
 from training.loop import Trainer
 from training.opening import begin, open_budget
-from training.run import Run, RunOptions
+from training.run import Run
 from training.train import carry_out
 
 CPU = torch.device("cpu")

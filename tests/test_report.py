@@ -18,6 +18,7 @@ from conftest import TOY_CONFIG, TOY_DATA
 from playwright.sync_api import Browser, Page, expect
 
 from models.contract import SeedlingError
+from training.cadence import RunOptions
 from training.config import TrainConfig
 from training.flags import build_parser, configure
 from training.journal import Event, Journal, Metrics
@@ -29,7 +30,7 @@ from training.report.looks import look, spread
 from training.report.page import health, render, write_report
 from training.report.story import read_story
 from training.report.verdict import verdict
-from training.run import Run, RunOptions
+from training.run import Run
 
 CPU = torch.device("cpu")
 FD = "fd_efficientnet_lite0_20_of_32"

@@ -11,11 +11,12 @@ from conftest import TOY_CONFIG, TOY_DATA
 
 from export import to_onnx
 from training.best import best_checkpoint, choose_checkpoint
+from training.cadence import RunOptions
 from training.checkpoint import Checkpoint, CheckpointError, checkpoints, load_checkpoint, save_checkpoint
 from training.journal import Metrics, Scalars, read_journal
 from training.judge import Judge
 from training.loop import Trainer
-from training.run import Run, RunOptions
+from training.run import Run
 
 CPU = torch.device("cpu")
 CONFIG = dataclasses.replace(TOY_CONFIG, kimg=0.048, quality_kimg=0.012, quality_samples=20)  # 12 steps

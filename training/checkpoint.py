@@ -154,6 +154,17 @@ def _sweep(folder: Path) -> None:
                 file.unlink()
 
 
+def checkpoint_name(step: int) -> str:
+    """Returns how the checkpoint of a step is called in a run's folder; names are in the order of steps."""
+    return f"step-{step:08d}"
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Removes a checkpoint, so that a kill leaves no half of one that seems whole."""
+    (folder / JSON_FILE).unlink()
+    shutil.rmtree(folder)
+
+
 def prune_checkpoints(run: Path, keep: int, spare: Path | None = None) -> None:
     """Removes all but a run's newest checkpoints, and what writes that were cut short have left.
 
@@ -166,8 +177,7 @@ def prune_checkpoints(run: Path, keep: int, spare: Path | None = None) -> None:
         _sweep(folder)
     for old in checkpoints(run)[:-keep]:
         if old != spare:
-            (old / JSON_FILE).unlink()  # first, so that a kill leaves no half of one that seems whole
-            shutil.rmtree(old)
+            remove_checkpoint(old)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -17,6 +17,7 @@ from training.augment import suited_to
 from training.balance.keeper import Balance
 from training.balance.probe import Probe, held_apart
 from training.budget import Budget, measure_speed, parse_duration
+from training.cadence import RunOptions
 from training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from training.config import ConfigError, TrainConfig
 from training.data import PictureSet, load_pictures
@@ -27,7 +28,7 @@ from training.judge import Judge
 from training.loop import Trainer
 from training.losses import make_loss
 from training.report.story import SETTINGS_FILE
-from training.run import Run, RunOptions
+from training.run import Run
 from training.speed import choose_speed
 
 BUDGET_CHECKPOINTS = 5

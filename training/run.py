@@ -1,39 +1,30 @@
-"""A run on disk: its folder, progress, sheets, scalars, checkpoints, and its two ways to stop."""
+"""A run: step after step to one of its ends, and between them what is due."""
 
 import dataclasses
-import json
 import logging
-import signal
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
 from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from models.contract import SeedlingError
 from models.dcgan import Generator
-from training.balance.controller import Decision
 from training.balance.keeper import Balance, signals_as_scalars
 from training.balance.rescue import go_back
-from training.balance.signals import WINDOW
 from training.balance.verdicts import Verdict
 from training.best import best_checkpoint
-from training.budget import Budget, round_figure
-from training.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
-from training.journal import Entry, Event, Journal, Metrics, Scalars, Sheet
+from training.budget import round_figure
+from training.cadence import RunOptions, passed
+from training.checkpoint import checkpoint_name, load_checkpoint
+from training.journal import Event, Metrics, Scalars, Sheet
 from training.judge import Judge
 from training.loop import Trainer
+from training.record import open_record
 from training.report.looks import generator_of, look
 from training.report.page import write_report
-from training.report.story import SETTINGS_FILE, read_story
-from training.samples import fixed_latents, save_sheet
+from training.report.story import read_story
+from training.run_folder import keep_checkpoint, write_settings, write_sheet
+from training.samples import fixed_latents
 from training.step_stats import StepStats
+from training.stopping import Stop
 
 log = logging.getLogger(__name__)
 
@@ -44,28 +35,6 @@ READ_EVERY_SECONDS = 0.5
 
 class TrainingDivergedError(SeedlingError):
     """A loss that is no longer a number, and nobody to go back; the newest checkpoint is from before."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunOptions:
-    """How often a run writes what, and when it ends."""
-
-    folder: Path
-    """Where everything goes."""
-    seconds: float = 0.0
-    """Time already spent in steps, of a resumed run."""
-    minutes: float | None = None
-    """Ends the run after this much time in steps, if it is not done before."""
-    sheets: int = 40
-    """Sample sheets in the whole run."""
-    checkpoints: int = 10
-    """Checkpoints in the whole run."""
-    checkpoint_minutes: float = 10.0
-    """Most minutes of training from one checkpoint to the next."""
-    keep: int = 2
-    """Number of newest checkpoints that are kept."""
-    budget: Budget | None = None
-    """The time that everything may take; the length of the recipe follows it."""
 
 
 class Run:
@@ -98,9 +67,8 @@ class Run:
         self.balance = balance or Balance(trainer)
         self.world = trainer.world
         self.latents = fixed_latents(SHEET_PICTURES, trainer.config.spec.z_dim)
-        self._stop = False
+        self.stop = Stop()
         self._next_read = 0.0
-        self._beside: dict[str, str] = {}
         self._saved = -1
         self._saved_at = self.seconds
         self._measured: tuple[int, dict[str, float]] = (-1, {})
@@ -118,20 +86,17 @@ class Run:
             TrainingDivergedError: If a loss is not finite.
             CheckpointError: If the disk refuses a checkpoint.
         """
-        folder, leads = self.options.folder, self.world.leads
         self._write_settings()
         with (
-            Journal(folder, self.trainer.step) if leads else nullcontext() as self.journal,
-            SummaryWriter(str(folder / "tensorboard")) if leads else nullcontext() as self.scalars,
-            self._progress() as self.bar,
-            self._stopping_on_signals(),
+            open_record(self.options.folder, self.trainer) as self.record,
+            self.stop.on_signals(alone=self.world.size == 1),
         ):
             if self.trainer.step == 0:
                 self._save_sheet()
             while not self.done:
                 # By the clock, so that processes have to agree: to stop at one step, and to read the same.
                 read = time.perf_counter() >= self._next_read
-                stop, read = self.world.any(self._stop or self._out_of_time(), read)
+                stop, read = self.world.any(self.stop.asked or self.options.out_of_time(self.seconds), read)
                 if stop:
                     break
                 self._step(read=read)
@@ -143,6 +108,11 @@ class Run:
     def shown(self) -> int:
         """Number of real pictures shown so far."""
         return self.trainer.step * self.trainer.config.batch_size
+
+    @property
+    def _now(self) -> dict[str, Any]:
+        """What every entry of the journal begins with."""
+        return {"step": self.trainer.step, "shown": self.shown, "seconds": round(self.seconds, 3)}
 
     def report(self) -> None:
         """Writes the report of the run so far; one that cannot be written does not end the run."""
@@ -159,7 +129,7 @@ class Run:
     def _generator_to_show(self) -> Generator:
         """Returns the present generator; at the end of the recipe, the best one that was kept."""
         best = best_checkpoint(self.options.folder) if self.done else None
-        if best is None or best.folder.name == f"step-{self.trainer.step:08d}":
+        if best is None or best.folder.name == checkpoint_name(self.trainer.step):
             return self.trainer.final_generator()
         return generator_of(load_checkpoint(best.folder), self.trainer.device)
 
@@ -178,7 +148,7 @@ class Run:
         if self.balance.due(self.trainer):
             self._keep_balance()
         self.seconds += time.perf_counter() - started
-        self.bar.update(self.trainer.config.batch_size)
+        self.record.bar.update(self.trainer.config.batch_size)
 
     def _look(self) -> None:
         """Does what is due between two steps; the end has its own."""
@@ -201,26 +171,25 @@ class Run:
         self._save_checkpoint()
 
     def _due(self, kimg: float) -> bool:
-        """Returns whether the last step passed a multiple of so many thousand pictures."""
-        every = kimg * 1000
-        return every > 0 and self.shown // every > (self.shown - self.trainer.config.batch_size) // every
+        return passed(kimg, self.shown, self.trainer.config.batch_size)
 
     def _read(self, stats: StepStats) -> None:
         values = stats.as_floats()
-        self.note(Scalars, values=values)
-        self._plot(values)
-        self._show(loss_d=f"{values['loss_d']:.3f}", loss_g=f"{values['loss_g']:.3f}")
+        self.record.write(Scalars(**self._now, values=values))
+        self.record.plot(values, self.shown)
+        self.record.show(loss_d=f"{values['loss_d']:.3f}", loss_g=f"{values['loss_g']:.3f}")
 
     def _keep_balance(self) -> None:
         """Lets the balance judge the last steps, tells what it found, and does as it says."""
-        sound, decision = self._judge()
+        sound, decision = self.balance.judge(self.trainer)
         if self.balance.signals is not None:
-            self.note(Scalars, values=signals_as_scalars(self.balance.signals))
+            self.record.write(Scalars(**self._now, values=signals_as_scalars(self.balance.signals)))
         if decision is not None:
-            self.note(Event, verdict=decision.verdict, action=decision.action, sentence=decision.sentence)
-            self.bar.write(decision.sentence, file=sys.stdout)
+            verdict, action, sentence = decision.verdict, decision.action, decision.sentence
+            self.record.write(Event(**self._now, verdict=verdict, action=action, sentence=sentence))
+            self.record.say(sentence)
             if decision.go_back:
-                self._go_back(decision.verdict)
+                self._go_back(verdict)
             self.balance.apply(self.trainer, decision)
             self._write_settings()
         if not sound:
@@ -231,40 +200,11 @@ class Run:
                 )
             self._save_checkpoint()  # as gentle as it is now, should the run be resumed
 
-    def _judge(self) -> tuple[bool, Decision | None]:
-        """Returns whether the game is sound and what the balance decides.
-
-        Of several processes all look, for they share statistics, but machines round differently: what the
-        leader finds counts.
-        """
-        trainer = self.trainer
-        sound, decision = self.balance.sound(trainer), self.balance.judge(trainer)
-        adapted = trainer.lr_scale_d, float(trainer.game.augment.p)
-        sound, decision, adapted = self.world.from_leader((sound, decision, adapted))
-        trainer.lr_scale_d, p = adapted
-        trainer.game.augment.p.fill_(p)
-        return sound, decision
-
     def _go_back(self, verdict: Verdict) -> None:
-        newest = verdict != Verdict.COLLAPSING
-        steps = (
-            WINDOW if verdict == Verdict.D_TOO_FAST else 0
-        )  # a window of strides has spoilt D within it, too
-        where = go_back(self.trainer, self.options.folder, newest=newest, steps=steps)
+        where = go_back(self.trainer, self.options.folder, verdict)
         self._saved, self._measured = -1, (-1, {})
-        self.bar.n = self.shown
-        self.bar.write(f"gone back to {where}", file=sys.stdout)
-
-    def _plot(self, values: Mapping[str, float]) -> None:
-        """Gives values to TensorBoard."""
-        if self.scalars is not None:
-            for name, value in values.items():
-                self.scalars.add_scalar(name, value, self.shown)
-
-    def _show(self, **values: str) -> None:
-        """Puts values beside the progress, where they stay until there are newer ones."""
-        self._beside |= values
-        self.bar.set_postfix(self._beside, refresh=False)
+        self.record.bar.n = self.shown
+        self.record.say(f"gone back to {where}")
 
     def _measure(self) -> None:
         """Measures the generator, and keeps a checkpoint of it if it is the best so far."""
@@ -276,12 +216,12 @@ class Run:
             log.warning("quality is measured no more: %s", error)
             self.judge = None
             return
-        self.note(Metrics, values=figures)
-        self._plot(figures)
+        self.record.write(Metrics(**self._now, values=figures))
+        self.record.plot(figures, self.shown)
         self._measured = (self.trainer.step, figures)
         name, value = next(iter(figures.items()))
         best = best_checkpoint(self.options.folder)
-        self._show(fd=f"{value:.1f}")
+        self.record.show(fd=f"{value:.1f}")
         if best is None or name not in best.metrics or value < best.metrics[name]:
             self._save_checkpoint()
         if not self.done:
@@ -290,20 +230,8 @@ class Run:
     def _save_sheet(self) -> None:
         if not self.world.leads:
             return
-        file = self.options.folder / "samples" / f"{self.shown:09d}.png"
-        save_sheet(self.trainer.sample(self.latents), file)
-        self.note(Sheet, file=file.relative_to(self.options.folder).as_posix())
-
-    def note(self, kind: type[Entry], **fields: Any) -> None:  # noqa: ANN401 - as the kind of entry has them
-        """Writes an entry of this moment into the journal, which is open while ``train`` runs."""
-        if self.journal is None:
-            return
-        now: dict[str, Any] = {
-            "step": self.trainer.step,
-            "shown": self.shown,
-            "seconds": round(self.seconds, 3),
-        }
-        self.journal.write(kind(**now, **fields))
+        file = write_sheet(self.options.folder, self.trainer.sample(self.latents), self.shown)
+        self.record.write(Sheet(**self._now, file=file))
 
     def _save_checkpoint(self) -> None:
         if self._saved == self.trainer.step or not self.world.leads:
@@ -312,23 +240,22 @@ class Run:
             if self.world.size == 1:  # of several the others would have to do so, too: soon they all will
                 self._keep_balance()
             return
-        step, metrics = self._measured
+        step, figures = self._measured
         parts = {"balance": self.balance.state(self.trainer)}
-        checkpoint = dataclasses.replace(self.trainer.checkpoint(self.data, self.seconds), parts=parts)
-        if step == self.trainer.step:
-            checkpoint = dataclasses.replace(checkpoint, metrics=metrics)
         if (budget := self.options.budget) is not None:
-            spent = {"seconds": budget.seconds, "spent": budget.spent}
-            checkpoint = dataclasses.replace(checkpoint, parts={**checkpoint.parts, "budget": spent})
-        run = self.options.folder
-        save_checkpoint(checkpoint, run / "checkpoints" / f"step-{self.trainer.step:08d}")
+            parts["budget"] = {"seconds": budget.seconds, "spent": budget.spent}
+        checkpoint = dataclasses.replace(
+            self.trainer.checkpoint(self.data, self.seconds),
+            metrics=figures if step == self.trainer.step else {},
+            parts=parts,
+        )
+        keep_checkpoint(self.options.folder, checkpoint, self.options.keep)
         self._saved, self._saved_at = self.trainer.step, self.seconds
         self._write_settings()  # those that a run changes itself
-        best = best_checkpoint(run)
-        prune_checkpoints(run, self.options.keep, spare=best and best.folder)
 
-    def _out_of_time(self) -> bool:
-        return self.options.minutes is not None and self.seconds >= self.options.minutes * 60
+    def _write_settings(self) -> None:
+        if self.world.leads:
+            write_settings(self.options.folder, self.trainer.config, self.data)
 
     def _keep_time(self) -> None:
         """Makes the run as long as its budget allows at the speed so far."""
@@ -337,42 +264,4 @@ class Run:
         if kimg is None:
             return
         self.trainer.lengthen(max(round_figure(kimg), self.shown / 1000))
-        self.bar.total = self.trainer.config.total_steps * config.batch_size
-
-    def _write_settings(self) -> None:
-        if not self.world.leads:
-            return
-        self.options.folder.mkdir(parents=True, exist_ok=True)
-        settings = {"config": self.trainer.config.to_dict(), "data": self.data}
-        file = self.options.folder / SETTINGS_FILE
-        file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-
-    def _progress(self) -> "tqdm[Any]":
-        config = self.trainer.config
-        return tqdm(
-            total=config.total_steps * config.batch_size,
-            initial=self.shown,
-            unit="img",
-            unit_scale=True,
-            smoothing=0.05,
-            disable=not self.world.leads,
-        )
-
-    @contextmanager
-    def _stopping_on_signals(self) -> Iterator[None]:
-        """Lets the step in hand finish on SIGINT or SIGTERM; a second signal ends at once.
-
-        Of several processes each gets a terminal's signal twice: ``torchrun`` passes it on, too.
-        """
-
-        def stop(number: int, _: FrameType | None) -> None:
-            self._stop = True
-            if self.world.size == 1:
-                signal.signal(number, signal.SIG_DFL)
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self.record.bar.total = self.trainer.config.total_steps * config.batch_size

@@ -57,32 +57,45 @@ class Balance:
         """Returns whether the game's losses and weights are numbers; waits for the device."""
         return self._meter.finite and all_finite(trainer.players.g, trainer.players.d)
 
-    def judge(self, trainer: Trainer) -> Decision | None:
-        """Ends the window: returns what is to be told and done, and adapts what needs no verdict."""
-        config = trainer.config
-        sound = self.sound(trainer)
-        means = self._meter.means()
+    def judge(self, trainer: Trainer) -> tuple[bool, Decision | None]:
+        """Ends the window: adapts what needs no verdict, and says what is to be told and done.
+
+        Of several processes all look, for they share statistics, but machines round differently: what the
+        leader finds counts.
+
+        Returns:
+            Whether the game is sound, and the decision, if there is one.
+        """
+        sound, means, decision = self.sound(trainer), self._meter.means(), None
         health = _health(trainer, means["loss_d"])
-        shown = trainer.step * config.batch_size
         if sound:
             self._adapt(trainer, means, health)
-        decision = None
         if self._probe is not None:
-            looks = self._probe.look(trainer)
-            self.signals = Signals(
-                finite=sound,
-                health=health,
-                real_accuracy=looks.pop("seen_accuracy", means["real_accuracy"]),
-                fake_accuracy=means["fake_accuracy"],
-                held_out_accuracy=looks.pop("held_out_accuracy", None),
-                overfit=looks.pop("overfit", None),
-                gradient_g=means["gradient_g"],
-                spread_g=self._meter.spread("loss_g") / _scale(trainer),
-                **looks,
-            )
-            decision = self._controller.observe(self.signals, config, shown)
+            self.signals = self._window_signals(trainer, self._probe, means, sound=sound, health=health)
+            shown = trainer.step * trainer.config.batch_size
+            decision = self._controller.observe(self.signals, trainer.config, shown)
         self._meter.clear()
-        return decision
+        p = trainer.game.augment.p
+        leaders = trainer.world.from_leader((sound, decision, trainer.lr_scale_d, float(p)))
+        sound, decision, trainer.lr_scale_d, share = leaders
+        p.fill_(share)
+        return sound, decision
+
+    def _window_signals(
+        self, trainer: Trainer, probe: Probe, means: dict[str, float], *, sound: bool, health: float | None
+    ) -> Signals:
+        looks = probe.look(trainer)
+        return Signals(
+            finite=sound,
+            health=health,
+            real_accuracy=looks.pop("seen_accuracy", means["real_accuracy"]),
+            fake_accuracy=means["fake_accuracy"],
+            held_out_accuracy=looks.pop("held_out_accuracy", None),
+            overfit=looks.pop("overfit", None),
+            gradient_g=means["gradient_g"],
+            spread_g=self._meter.spread("loss_g") / _scale(trainer),
+            **looks,
+        )
 
     def apply(self, trainer: Trainer, decision: Decision) -> None:
         """Makes a decision's changes of settings."""

@@ -1,18 +1,25 @@
 """Going back: from a game that is lost to a checkpoint from before."""
 
 import json
-import shutil
 from pathlib import Path
 
+from training.balance.signals import WINDOW
 from training.balance.verdicts import Verdict
 from training.best import best_checkpoint
-from training.checkpoint import JSON_FILE, CheckpointError, checkpoints, load_checkpoint
+from training.checkpoint import (
+    JSON_FILE,
+    CheckpointError,
+    checkpoint_name,
+    checkpoints,
+    load_checkpoint,
+    remove_checkpoint,
+)
 from training.loop import Trainer
 
 LOST = {Verdict.COLLAPSING.value, Verdict.DIVERGED.value}
 
 
-def go_back(trainer: Trainer, run: Path, *, newest: bool, steps: int = 0) -> str:
+def go_back(trainer: Trainer, run: Path, found: Verdict) -> str:
     """Takes a trainer back to a good checkpoint of its run, or to the start; the settings stay.
 
     Checkpoints that are newer are removed, since a resumed run would take the newest.
@@ -20,33 +27,31 @@ def go_back(trainer: Trainer, run: Path, *, newest: bool, steps: int = 0) -> str
     Args:
         trainer: The game that is lost.
         run: The run's folder.
-        newest: Whether the newest good checkpoint is wanted; else the best one, where one was measured.
-        steps: How many steps older than the game the newest one must be, where the last were not sound.
+        found: Why it is. From a collapse it goes to the best checkpoint, where one was measured, else to the
+            newest good one; after strides, to one from before the window that they were found in.
 
     Returns:
         The checkpoint's name; "the start" where there is none.
     """
     world = trainer.world
     # The leader alone looks and removes: another process might look when half of them are gone.
-    found = world.from_leader(
-        _good_checkpoint(run, trainer.step - steps, newest=newest) if world.leads else None
-    )
+    good = world.from_leader(_good_checkpoint(run, trainer.step, found) if world.leads else None)
     for folder in _checkpoints(run) if world.leads else ():
-        if found is None or folder.name > found.name:
-            (folder / JSON_FILE).unlink()  # first, so that a kill leaves no half of one that seems whole
-            shutil.rmtree(folder)
-    if found is None:
+        if good is None or folder.name > good.name:
+            remove_checkpoint(folder)
+    if good is None:
         trainer.begin()
         return "the start"
-    trainer.restore(load_checkpoint(found))
-    return found.name
+    trainer.restore(load_checkpoint(good))
+    return good.name
 
 
-def _good_checkpoint(run: Path, step: int, *, newest: bool) -> Path | None:
+def _good_checkpoint(run: Path, step: int, found: Verdict) -> Path | None:
     best = best_checkpoint(run)
-    if best is not None and not newest:
+    if best is not None and found == Verdict.COLLAPSING:
         return best.folder
-    known = [folder for folder in _checkpoints(run) if folder.name <= f"step-{step:08d}"]
+    sound = step - WINDOW if found == Verdict.D_TOO_FAST else step
+    known = [folder for folder in _checkpoints(run) if folder.name <= checkpoint_name(sound)]
     good = [folder for folder in known if _looked_like(folder) not in LOST]
     # The best is not to be removed, whatever it looked like.
     return max([*good, *([best.folder] if best else [])], key=lambda folder: folder.name, default=None)
