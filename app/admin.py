@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import PlainTextResponse
 
-from app.problems import refusals
+from app.statuses import refusals
 
 if TYPE_CHECKING:
     from app.settings import Settings

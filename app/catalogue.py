@@ -15,8 +15,8 @@ from app.disconnect import until_gone
 from app.headers import addressed
 from app.layout import Layout
 from app.parameters import BINARY
-from app.problems import NOT_MODIFIED
 from app.shelf import Entry, Status
+from app.statuses import NOT_MODIFIED
 from models.contract import ModelSpec
 
 router = APIRouter(prefix="/v1/models", tags=["models"])

@@ -17,7 +17,8 @@ from app.look import Look
 from app.parameters import BINARY, GenerateRequest, Still
 from app.pictures import check_pixels, grow, grow_sheet, pick_look
 from app.points import Point, settle_each
-from app.problems import LimitError, refusals
+from app.problems import LimitError
+from app.statuses import refusals
 from app.streaming import PictureStream, in_order, write_stream
 from models.contract import draw_seed
 

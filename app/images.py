@@ -13,8 +13,8 @@ from app.headers import addressed
 from app.parameters import BINARY, PictureQuery, Seed, Still
 from app.pictures import grow, pick_look, write_address, write_recipe
 from app.points import settle
-from app.problems import NOT_MODIFIED
 from app.query import describe_query, read_query
+from app.statuses import NOT_MODIFIED
 
 addresses = APIRouter(tags=["pictures"], route_class=CachedRoute)
 

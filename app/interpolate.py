@@ -17,9 +17,10 @@ from app.look import Look, Pairs, choose_look
 from app.parameters import BINARY, Motion, PathQuery
 from app.pictures import check_pixels, describe, grow, native_size, show_all, sources
 from app.points import SeedPoint, between, write
-from app.problems import NOT_MODIFIED, LimitError
+from app.problems import LimitError
 from app.query import describe_query, read_query
 from app.runners import Pictures
+from app.statuses import NOT_MODIFIED
 from app.video import film, has_video, video_version
 from models.contract import places_between
 

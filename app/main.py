@@ -8,12 +8,13 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import admin, catalogue, generate, images, interpolate, metrics, operations, pages, problems, verify
+from app import admin, catalogue, generate, images, interpolate, metrics, operations, pages, verify
 from app.access_log import AccessLog
 from app.browsers import OtherOrigins
 from app.cache import AnswerCache
 from app.choice import Leases
 from app.dialects import inference, openai
+from app.exception_handlers import answer_errors
 from app.guard import Guard
 from app.keyring import Keyring
 from app.model import OpenFile, open_file
@@ -23,6 +24,7 @@ from app.registry import Registry
 from app.settings import Settings
 from app.shortcut import PlainPicture
 from app.siblings import Siblings
+from app.statuses import RESPONSES
 from app.tally import HttpTally
 from app.tracing import OFF, Tracing
 from app.watch import kept_up
@@ -88,20 +90,20 @@ def create_app(settings: Settings | None = None, open_file: OpenFile = open_file
     app.add_middleware(
         Observer, tally=tally, access_log=access_log, traced=tracing is not None
     )  # outside of all others
-    problems.install(app)
+    answer_errors(app)
     app.router.routes.append(PlainPicture())
     for prefix in ("", "/models/{edition}"):
         for router in (images.addresses, interpolate.addresses):
-            app.include_router(router, prefix=prefix, responses=problems.RESPONSES)
+            app.include_router(router, prefix=prefix, responses=RESPONSES)
     for part in (generate, verify, openai, inference):
-        app.include_router(part.router, responses=problems.RESPONSES)
+        app.include_router(part.router, responses=RESPONSES)
     app.include_router(operations.router)
     app.include_router(metrics.router)
     if settings.keys:
         app.include_router(admin.router)
     for prefix in ("/v1/models/{model:path}", "/models/{edition}"):
-        app.include_router(catalogue.addresses, prefix=prefix, responses=problems.RESPONSES)
-    app.include_router(catalogue.router, responses=problems.RESPONSES)
+        app.include_router(catalogue.addresses, prefix=prefix, responses=RESPONSES)
+    app.include_router(catalogue.router, responses=RESPONSES)
 
     app.state.page = pages.read_page()
     app.include_router(pages.router)

@@ -4,7 +4,7 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import PlainTextResponse
 
 from app.call import RegistryDep
-from app.problems import refusals
+from app.statuses import refusals
 
 router = APIRouter(tags=["operations"])
 

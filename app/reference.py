@@ -13,7 +13,8 @@ from app.browsers import reference_policy
 from app.guard import ADMIN, is_open
 from app.links import add_links
 from app.parameters import GenerateResponse
-from app.problems import Problem, refusals
+from app.problems import Problem
+from app.statuses import refusals
 
 TAGS = [
     {"name": "pictures", "description": "Pictures of seeds, places between them, and paths over them."},

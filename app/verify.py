@@ -11,9 +11,9 @@ from app.call import CallDep
 from app.claim import Claim, NoClaimError, VerifyQuery, make_claim, read_claim
 from app.disconnect import until_gone
 from app.pictures import grow
-from app.problems import refusals
 from app.query import describe_query, read_query
 from app.sent_png import SentPng, SentPngError, decode, take_apart
+from app.statuses import refusals
 
 router = APIRouter(tags=["pictures"])
 

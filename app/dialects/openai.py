@@ -17,7 +17,8 @@ from app.look import Look
 from app.parameters import Appearance, Seed, Still
 from app.pictures import check_pixels, grow, pick_look, write_address, write_recipe
 from app.points import SeedPoint
-from app.problems import LimitError, refusals
+from app.problems import LimitError
+from app.statuses import refusals
 from models.contract import consecutive_seeds
 
 router = APIRouter(tags=["dialects"])
