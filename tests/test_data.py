@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from training.data import DATASETS, MIN_PICTURES, DataError, default_cache, load_pictures
-from training.prepare import prepare
+from training.squares import prepare
 
 
 @pytest.fixture

@@ -13,9 +13,11 @@ from commands import run_here
 from PIL import Image
 
 from models.contract import SeedlingError
+from training.check import check
 from training.doctor import Skipped
 from training.pictures import PictureError
-from training.prepare import MAX_REPORTED, PrepareError, Report, check, main, prepare
+from training.prepare import main
+from training.squares import MAX_REPORTED, PrepareError, Report, prepare
 
 
 def picture(path: Path, seed: int = 0, side: int = 48) -> Path:
