@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TOY_CONFIG, TOY_DATA
+from noise import save_noise
 from PIL import Image
 
 from export.files import read
@@ -141,10 +142,7 @@ def test_a_machine_is_measured_by_what_a_run_does(toy_pixels: np.ndarray) -> Non
 
 
 def test_the_command_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (20, 24, 24, 3), np.uint8)):
-        Image.fromarray(pixels).save(folder / f"{k}.png")
+    folder = save_noise(20, tmp_path / "pictures", side=24)
     toy = [f"--{n.replace('_', '-')}={v}" for n, v in dataclasses.asdict(TOY_CONFIG.spec).items()]
     words = [
         "--budget=30m",

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from conftest import free_port
+from noise import save_noise
 from PIL import Image
 
 from app.settings import Settings
@@ -299,9 +299,7 @@ def test_serve_s_help_lists_every_setting_under_its_own_name(shell: Shell) -> No
 def test_training_export_and_evaluation_are_called_by_name(
     shell: Shell, toy_run: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "pictures").mkdir()
-    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (16, 40, 40, 3), np.uint8)):
-        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{k}.png")
+    save_noise(16, tmp_path / "pictures", side=40)
     small = ["--preset", "light", "--ngf", 4, "--ndf", 4, "--batch-size", 2, "--dry-run"]
     done = shell("train", "--data", "pictures", *small)
     assert done.returncode == 0, done.stderr

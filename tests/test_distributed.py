@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import slow_train
 import torch
 from live import eventually
-from PIL import Image
+from noise import save_noise
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -75,10 +76,7 @@ def final_state(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 24 pictures."""
-    root = tmp_path_factory.mktemp("pictures")
-    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), np.uint8)):
-        Image.fromarray(pixels).save(root / f"{k:02d}.png")
-    return root
+    return save_noise(24, tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +157,8 @@ def test_a_lost_process_costs_the_steps_since_the_last_checkpoint(
     folder: Path, together: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    (tmp_path / "slow.py").write_text(SLOW)
     with (tmp_path / "log").open("w") as log:
-        command = [*TORCHRUN, "--max-restarts=3", tmp_path / "slow.py", "--data", folder, "--out", out]
+        command = [*TORCHRUN, "--max-restarts=3", slow_train.__file__, "--data", folder, "--out", out]
         process = subprocess.Popen(
             [*map(str, command), "--checkpoint-minutes=0", *SMALL, *PLAIN, *GAME], stdout=log, stderr=log
         )
@@ -174,25 +171,6 @@ def test_a_lost_process_costs_the_steps_since_the_last_checkpoint(
     assert final_state(out).keys() == final_state(together).keys()
     for key, value in final_state(together).items():
         assert torch.equal(final_state(out)[key], value), key
-
-
-SLOW = """
-import sys, time
-from training.cli import run_cli
-from training.loop import Trainer
-from training.flags import build_parser
-from training.opening import begin
-from training.train import main
-
-step = Trainer.train_step
-def slow_step(trainer):
-    time.sleep(0.3)
-    return step(trainer)
-Trainer.train_step = slow_step
-if __name__ == "__main__":
-    sys.exit(run_cli(main))
-"""
-"""The command, with time for a test to meddle between two steps."""
 
 
 def children(pid: int) -> list[int]:
@@ -273,10 +251,7 @@ with joined_world(cpu) as world:
 
 
 def test_time_and_balance_are_the_leaders_to_decide(tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3), np.uint8)):
-        Image.fromarray(pixels).save(pictures / f"{k:02d}.png")
+    pictures = save_noise(48, tmp_path / "pictures")
     (tmp_path / "script.py").write_text(DISAGREE)
     out, found = tmp_path / "run", tmp_path / "found"
     options = ["--data", pictures, "--out", out, "--budget=12s", *SMALL, *PLAIN]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from noise import save_noise, save_pictures
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import inception_v3
@@ -62,19 +62,13 @@ def noise() -> np.ndarray:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 16 pictures."""
-    folder = tmp_path_factory.mktemp("data")
-    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), np.uint8)):
-        Image.fromarray(pixels).save(folder / f"{k}.png")
-    return folder
+    return save_noise(16, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def held_out(noise: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 16 other pictures."""
-    folder = tmp_path_factory.mktemp("held-out")
-    for k, pixels in enumerate(noise[:16]):
-        Image.fromarray(pixels).save(folder / f"{k}.png")
-    return folder
+    return save_pictures(noise[:16], tmp_path_factory.mktemp("held-out"))
 
 
 @pytest.fixture(scope="module")

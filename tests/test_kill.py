@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
+import slow_train
 import torch
 from live import eventually
-from PIL import Image
+from noise import save_noise
 
 from training.checkpoint import load_checkpoint
 
@@ -66,27 +66,6 @@ SMALL = ["--img-resolution=16", "--z-dim=8", "--ngf=4", "--ndf=4", "--batch-size
 GAME = ["--translate=0.125", "--mirror", "--ema-half-life-kimg=0.02", "--lecam=0.1", "--ada-target=0.6"]
 REST = ["--quality-kimg=0", "--no-check", "--kimg=0.08", "--checkpoint-minutes=0"]  # 20 steps
 
-SLOW = """
-import sys
-import time
-
-from training.cli import run_cli
-from training.loop import Trainer
-from training.train import main
-
-step = Trainer.train_step
-
-
-def slow_step(trainer):
-    time.sleep(0.2)
-    return step(trainer)
-
-
-Trainer.train_step = slow_step
-sys.exit(run_cli(main))
-"""
-"""The command, with time for a test to kill it between two steps."""
-
 
 def test_a_kill_at_any_moment_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
     done = subprocess.run(
@@ -101,10 +80,8 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint_that_loads(tmp_path: Path) -> 
 
 
 def test_twenty_steps_are_ten_a_kill_and_ten_more(tmp_path: Path) -> None:
-    pictures, straight, broken = tmp_path / "pictures", tmp_path / "straight", tmp_path / "broken"
-    pictures.mkdir()
-    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), np.uint8)):
-        Image.fromarray(pixels).save(pictures / f"{k:02d}.png")
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    pictures = save_noise(64, tmp_path / "pictures")
     begin = ["--data", str(pictures), *SMALL, *GAME, *REST]
 
     subprocess.run(
@@ -112,7 +89,7 @@ def test_twenty_steps_are_ten_a_kill_and_ten_more(tmp_path: Path) -> None:
     )
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", SLOW, *begin, "--out", broken], stdout=log, stderr=log
+            [sys.executable, slow_train.__file__, *begin, "--out", broken], stdout=log, stderr=log
         )
         eventually(lambda: any(broken.glob("checkpoints/step-0000001[0-2]/checkpoint.json")), 120)
         process.kill()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TOY_CONFIG, TOY_DATA
-from PIL import Image
+from noise import save_pictures
 
 from training.balance.probe import held_apart
 from training.checkpoint import load_checkpoint, save_checkpoint
@@ -88,9 +88,7 @@ def test_a_run_from_a_file_is_that_from_memory_and_resumes(
 
 
 def test_prepare_packs_and_training_takes_it(toy_pixels: np.ndarray, tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    for k, pixels in enumerate([*toy_pixels, toy_pixels[0]]):
-        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{k:02d}.png")
+    save_pictures([*toy_pixels, toy_pixels[0]], tmp_path / "pictures")
     (tmp_path / "pictures" / "broken.png").write_bytes(b"")
 
     def run(*command: object) -> str:

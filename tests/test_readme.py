@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from conftest import StartService
+from noise import save_noise
 from PIL import Image
 
 from app.settings import SHIPPED_MODEL, Settings
@@ -77,10 +78,7 @@ def test_every_program_and_every_seedling_command_of_the_readme_works(
 
 
 def test_the_readme_s_training_and_export_options_exist(tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (16, 40, 40, 3), np.uint8)):
-        Image.fromarray(pixels).save(pictures / f"{k}.png")
+    pictures = save_noise(16, tmp_path / "pictures", side=40)
     [line] = [line for line in LINES if line.startswith("python -m training.train")]
     words = shlex.split(line.replace("~/pictures", str(pictures)), comments=True)
     small = ["--preset", "light", "--ngf", "4", "--ndf", "4", "--batch-size", "2", "--kimg", "0.002"]
