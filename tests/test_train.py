@@ -16,9 +16,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training.checkpoint import checkpoints, load_checkpoint
-from training.config import ConfigError
+from training.config import LAYOUTS, ConfigError
+from training.distributed import World
+from training.execution import LAYOUT_FORMATS
+from training.flags import build_parser
 from training.journal import Scalars, Sheet, read_journal
 from training.loop import Trainer
+from training.opening import resume
 from training.train import main
 
 SMALL = "--img-resolution=16 --z-dim=8 --ngf=4 --ndf=4 --batch-size=4 --quality-kimg=0 --device=cpu".split()  # noqa: SIM905
@@ -232,6 +236,15 @@ def test_a_resumed_run_may_be_longer_and_of_another_balance(folder: Path, tmp_pa
     assert found == [0.04, 0.00005, 0.0002, "hinge"]
     assert (settings["spec"]["ndf"], settings["r1"], settings["balance"]) == (8, 0.5, "off")
     assert_refused(run_here(main, "--resume", run, "--loss", "wasserstein"), "bce, hinge")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_resumed_run_may_be_computed_otherwise(finished: Path, layout: str) -> None:
+    args = build_parser().parse_args(["--resume", str(finished), "--layout", layout])
+    run = resume(args, finished, torch.device("cpu"), World())
+    weight = run.trainer.players.d.get_parameter("layers.2.weight")
+    lies = {name for name, memory in LAYOUT_FORMATS.items() if weight.is_contiguous(memory_format=memory)}
+    assert lies == {layout}
 
 
 def test_a_resumed_run_wants_the_pictures_it_began_with(folder: Path, finished: Path, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def resume(args: argparse.Namespace, folder: Path, device: torch.device, world: 
             "that the run began with; where they have moved, say so with --data"
         )
     seen, held_out = apart(pictures, config)
-    trainer = Trainer(checkpoint.config, seen, device, world)
+    trainer = Trainer(computed_like(checkpoint.config, config), seen, device, world)
     trainer.restore(checkpoint)
     sys.stdout.write(f"going on from step {checkpoint.step}\n")
     trainer.adopt(config)
@@ -153,6 +153,13 @@ def resume(args: argparse.Namespace, folder: Path, device: torch.device, world: 
     )
     judge = open_judge(trainer, pictures, args.cache)
     return Run(trainer, describe(pictures, source, count), options, judge=judge, balance=balance)
+
+
+def computed_like(config: TrainConfig, other: TrainConfig) -> TrainConfig:
+    """Returns a recipe, computed as another one is: networks are laid out and compiled as they are made."""
+    return dataclasses.replace(
+        config, arithmetic=other.arithmetic, layout=other.layout, execution=other.execution
+    )
 
 
 def apart(pictures: PictureSet, config: TrainConfig) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
