@@ -1,73 +1,28 @@
-"""Whatever comes in, there is an answer, and no fault of ours: 40 cases of a kind, 1,500 in ``make soak``."""
+"""Whatever is asked over HTTP, there is an answer, and no fault of ours."""
 
 import io
 import json
 import re
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import quote, urlencode
 
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import FEW, JSON, MANY, run
 from hypothesis import strategies as st
 from PIL import Image
 
-from app import signing
-from app.configuration import ConfigurationError, read
-from app.keyring import KeyFileError, Keyring, parse
-from app.model_files import look
 from app.parameters import Easing, Method, Motion, Shape, Still
 from app.png import png
-from app.settings import Settings
 from models.contract import SEED_MAX
-from training import journal
-
-Trial = Callable[[Any], None]
-
-FEW, MANY = 40, 1500
-"""Cases of a kind in ``make test``, and in ``make soak``."""
-
-SCHEMA_CASES = 2_000
-"""Fewest cases that schemathesis is to make in ``make soak``."""
-
-
-def run(cases: int, strategy: st.SearchStrategy[Any], trial: Trial) -> int:
-    """Tries as many cases, the same ones each time; returns how many there were."""
-    count = 0
-
-    def counted(case: Any) -> None:  # noqa: ANN401 - a case is what the strategy makes
-        nonlocal count
-        count += 1
-        trial(case)
-
-    wanted = settings(
-        max_examples=cases,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    wanted(given(strategy)(counted))()
-    return count
-
-
-# --- Over HTTP ------------------------------------------------------------------------------------
 
 SEEDS = st.integers(-5, SEED_MAX + 5) | st.text(max_size=300)
 NUMBERS = st.floats(width=32) | st.integers() | st.floats(0, 1)
 WORDS = st.text(max_size=40) | NUMBERS.map(str) | st.sampled_from(["", "null", "true", "1,2", "transparent"])
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
-)
 
 
 def likely(**known: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -270,128 +225,3 @@ def test_whatever_is_asked_many_times_has_an_answer(service: httpx.Client, name:
     strategy, ask = OVER_HTTP[name]
     print(f"{name}: {run(MANY, strategy, lambda case: ask(service, case))} cases")  # noqa: T201
     assert service.get("/readyz").is_success
-
-
-# --- Files ----------------------------------------------------------------------------------------
-
-LINES = st.lists(st.text(max_size=50) | st.sampled_from(["a:key:" + "0" * 64, "b:sign:x", "#"]), max_size=6)
-QUERIES = st.binary(max_size=60) | st.builds(
-    lambda until, sig: b"a=1&key=b&expires=%b&sig=%b" % (str(until).encode(), sig),
-    st.integers(-1, 10**20),
-    st.binary(max_size=50) | st.just(b"A" * 43),
-)
-CARDS = st.binary(max_size=200) | JSON.map(lambda one: json.dumps(one).encode())
-JOURNAL = st.lists(
-    st.binary(max_size=40)
-    | JSON.map(lambda one: json.dumps(one).encode())
-    | st.fixed_dictionaries(
-        {"step": JSON, "kind": st.sampled_from([*journal.KINDS, "x"]), "values": JSON}
-    ).map(lambda one: json.dumps(one).encode())
-    | st.just(9_999).map(lambda depth: b"[" * depth),
-    max_size=5,
-)
-
-
-def read_keys(_: Path, lines: list[str]) -> None:
-    try:
-        parse("\n".join(lines))
-    except KeyFileError:
-        return
-
-
-def check_signature(folder: Path, query: bytes) -> None:
-    file = folder / "keys"
-    file.write_text(f"b:sign:{'s' * 43}\n", encoding="utf-8")
-    try:
-        assert signing.check(Keyring(file), b"/images/1.png", query) is None
-    except signing.SignatureError:
-        return
-
-
-def read_environment(folder: Path, content: str) -> None:
-    (folder / ".env").write_text(content, encoding="utf-8")
-    try:
-        read(Settings, [])
-    except ConfigurationError:
-        return
-
-
-def see_model(folder: Path, card: bytes) -> None:
-    """A file whose metadata is anything, and one that is anything."""
-    pair = b"\x0a\x08seedling\x12" + _varint(len(card)) + card
-    (folder / "a.onnx").write_bytes(b"\x72" + _varint(len(pair)) + pair)
-    (folder / "b.onnx").write_bytes(card)
-    assert all(seen.card is not None or seen.error for seen in look(folder, {}).values())
-
-
-def _varint(number: int) -> bytes:
-    some = b""
-    while number > 0x7F:
-        some += bytes([number & 0x7F | 0x80])
-        number >>= 7
-    return some + bytes([number])
-
-
-def read_log(folder: Path, lines: list[bytes]) -> None:
-    (folder / "log.jsonl").write_bytes(b"\n".join([*lines, b""]))
-    journal.read_journal(folder)
-
-
-OF_FILES: dict[str, tuple[st.SearchStrategy[Any], Callable[[Path, Any], None]]] = {
-    "keys": (LINES, read_keys),
-    "signatures": (QUERIES, check_signature),
-    "environments": (
-        st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
-        | st.tuples(st.sampled_from(["PORT", "MODEL", "KEYS", "TIMEOUT_MS", "X"]), st.text(max_size=20)).map(
-            lambda pair: f"SEEDLING_{pair[0]}={pair[1].encode('utf-8', 'replace').decode()}"
-        ),
-        read_environment,
-    ),
-    "cards": (CARDS, see_model),
-    "journals": (JOURNAL, read_log),
-}
-
-
-@pytest.mark.parametrize("name", OF_FILES)
-def test_whatever_is_in_a_file_is_read_or_told(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    strategy, trial = OF_FILES[name]
-    run(FEW, strategy, lambda case: trial(tmp_path, case))
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("name", OF_FILES)
-def test_many_files_are_read_or_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    strategy, trial = OF_FILES[name]
-    print(f"{name}: {run(MANY, strategy, lambda case: trial(tmp_path, case))} cases")  # noqa: T201
-
-
-# --- The whole description ------------------------------------------------------------------------
-
-CHECKS = "not_a_server_error,content_type_conformance"
-
-
-def schemathesis(service: httpx.Client, folder: Path, examples: int, phases: str) -> int:
-    """Tries what the API's description allows, and what it does not; returns the number of cases."""
-    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{service.base_url}/openapi.json"]
-    command += ["--checks", CHECKS, "--max-examples", str(examples), "--seed", "1", "--phases", phases]
-    command += ["--request-timeout", "20", "--continue-on-failure", "--no-color", "--warnings", "off"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    assert done.returncode == 0, done.stdout[-5000:]
-    found = re.search(r"(\d+) generated", done.stdout)
-    assert found is not None, done.stdout[-5000:]
-    return int(found[1])
-
-
-def test_the_description_is_held_to(service: httpx.Client, tmp_path: Path) -> None:
-    assert schemathesis(service, tmp_path, 2, "examples,fuzzing,stateful") > 50
-
-
-@pytest.mark.soak
-def test_the_whole_description_is_held_to(service: httpx.Client, tmp_path: Path) -> None:
-    count = schemathesis(service, tmp_path, 50, "examples,coverage,fuzzing,stateful")
-    print(f"schemathesis: {count} cases")  # noqa: T201
-    assert count > SCHEMA_CASES
