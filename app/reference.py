@@ -35,7 +35,7 @@ PATH_PARTS = {
         "example": example,
     }
     for name, description, example in (
-        ("edition", "What decides the bytes, as `/v1/models` tells it.", "914c84c26496-cpu-float32-8236d630"),
+        ("edition", "What decides the bytes, as `/v1/models` tells it.", "04869080eaa1-cpu-float32-0cbc9f6d"),
         ("model", "Name of a model.", "avatars"),
     )
 }

@@ -87,6 +87,11 @@ def test_the_verdict_says_how_it_went(tmp_path: Path) -> None:
     assert "After that it got worse, to 200" in worse[1]
     level = verdict(read_story(with_metrics(tmp_path / "c", 300, 100, 100, best=3)))
     assert level[1:] == ["It had all but stopped getting better."]
+
+
+def test_a_measurement_a_moment_before_the_end_does_not_say_that_nothing_gets_better(tmp_path: Path) -> None:
+    folder = with_metrics(tmp_path / "run", *[200] * 39, 100, 100, best=41)
+    assert "still getting better (50% since" in verdict(read_story(folder))[1]
     bad = verdict(read_story(with_metrics(tmp_path / "d", 3, 1, 1, best=3, diversity=0.2, novelty=0.1)))
     assert ["repeat" in said or "close to single ones" in said for said in bad[2:]] == [True, True]
 

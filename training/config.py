@@ -174,32 +174,34 @@ class TrainConfig:
             raise ConfigError(f"these settings are not of this version: {error}") from error
 
 
+_BEST = TrainConfig(
+    loss="hinge",
+    d_norm="spectral",
+    d_init="orthogonal",
+    lr_d=4e-4,
+    beta1_g=0.0,
+    beta2_g=0.9,
+    beta1_d=0.0,
+    beta2_d=0.9,
+    translate=0.125,
+    ema_half_life_kimg=10.0,
+    lr_decay_from=0.6,
+)
+
 PRESETS: dict[str, TrainConfig] = {
     "spec": TrainConfig(),
-    "light": TrainConfig(
+    "light": dataclasses.replace(
+        _BEST,
         spec=ModelSpec(ndf=32),
         batch_size=32,
-        translate=0.0625,
         ema_half_life_kimg=4.0,
-        lr_decay_from=0.6,
         kimg=160.0,
         quality_kimg=16.0,
         quality_samples=250,
     ),
-    "best": TrainConfig(
-        loss="hinge",
-        d_norm="spectral",
-        d_init="orthogonal",
-        lr_d=4e-4,
-        beta1_g=0.0,
-        beta2_g=0.9,
-        beta1_d=0.0,
-        beta2_d=0.9,
-        translate=0.125,
-        ema_half_life_kimg=10.0,
-        lr_decay_from=0.6,
-    ),
+    "best": _BEST,
 }
-"""Named recipes. ``spec`` is the specification to the letter; ``light`` is for a computer without a
-GPU: the same game against a discriminator of half the width, in small batches, shown shifted
-pictures, and an averaged generator; ``best`` is the best start known, for a GPU: docs/recipes.md."""
+"""Named recipes: ``spec`` is the specification to the letter; ``best`` is the best start known, for a GPU;
+``light`` is the same for a computer without one, against a discriminator of half the width, in small batches.
+
+What they reach is in docs/recipes.md."""

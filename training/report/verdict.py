@@ -6,6 +6,9 @@ from training.report.story import Story, full_name
 REPEATING, COPYING = 0.5, 0.5
 """Shares of the real pictures' own diversity and novelty below which it is said."""
 
+LATELY = 0.05
+"""Share of a run over which it cannot be said whether it still gets better."""
+
 
 def verdict(story: Story) -> list[str]:
     """Returns sentences about a run, the first of which says the most."""
@@ -33,7 +36,9 @@ def _course(story: Story) -> list[str]:
         return []
     values = [value for _, value in points]
     if best.step == story.metrics[-1].step:
-        gain = 1 - values[-1] / values[-2]
+        # The end is measured too, however short a way behind the measurement before.
+        before = [value for shown, value in points if shown <= (1 - LATELY) * points[-1][0]]
+        gain = 1 - values[-1] / before[-1] if before else 0.0
         if gain > 0.01:
             return [
                 f"It was still getting better ({gain:.0%} since the measurement before): train for longer."
