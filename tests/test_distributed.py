@@ -269,3 +269,23 @@ def test_a_run_that_may_be_restarted_needs_a_name(folder: Path) -> None:
     args = build_parser().parse_args(["--data", str(folder), *SMALL])
     with pytest.raises(ConfigError, match="--max-restarts needs --out"):
         begin(args, CPU, World(most_restarts=1))
+
+
+THREADS = """
+import os, torch
+from training.distributed import joined_world
+with joined_world(torch.device("cpu")):
+    weight = torch.nn.Parameter(torch.ones(1))
+    weight.sum().backward()
+    torch.optim.Adam([weight], fused=True).step()
+names = [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
+assert not any("gloo" in name for name in names), names
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed in /proc")
+def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
+    """One that does may abort the process when Python ends."""
+    script = tmp_path / "threads.py"
+    script.write_text(THREADS)
+    run(*TORCHRUN, script)

