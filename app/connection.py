@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.one_write import OneWrite
 from app.problems import respond
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Connection(HttpToolsProtocol):
     def hand_on(self) -> None:
         """Gives a request whose head is complete to the application."""
         super().on_headers_complete()
+        self.cycle.transport = cast("asyncio.Transport", OneWrite(self.transport, self.loop))
 
     def on_body(self, body: bytes) -> None:
         """Takes a part of the body."""

@@ -74,6 +74,15 @@ def test_batches_are_those_from_memory_wherever_one_begins(packed: Path, toy_pix
         assert torch.equal(memory.batch(step), file.batch(step))
 
 
+def test_a_file_that_fits_a_device_is_taken_there_without_a_word(
+    packed: Path, toy_pixels: np.ndarray
+) -> None:
+    mapped, _ = open_packed(packed, 16)
+    assert not mapped.flags.writeable
+    device, memory = (Resident(source, 10, 3, CPU, World()) for source in (mapped, toy_pixels))
+    assert torch.equal(device.batch(1), memory.batch(1))
+
+
 def test_a_run_from_a_file_is_that_from_memory_and_resumes(
     packed: Path, toy_pixels: np.ndarray, tmp_path: Path
 ) -> None:

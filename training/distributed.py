@@ -138,11 +138,17 @@ def joined_world(device: torch.device) -> Iterator[World]:
     # The agent's store outlives a restart, and with it the addresses of processes that are no more.
     own = dist.PrefixStore(f"restart-{restarts}", store)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=JOINING)
-    dist.distributed_c10d._set_pg_timeout(PATIENCE)  # noqa: SLF001 - torch has no public name for it
+    _set_timeout(PATIENCE)
     try:
         yield World(rank, size, restarts, most_restarts)
     finally:
         dist.destroy_process_group()
+
+
+def _set_timeout(timeout: timedelta) -> None:
+    # Its public name is newer than the oldest torch that we take, and the older one warns since.
+    named = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout  # noqa: SLF001
+    named(timeout)
 
 
 def _take_a_gpu() -> None:

@@ -1,5 +1,6 @@
 """From stored pictures to the batch of a step, on the device: at once if they lie there, else read ahead."""
 
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
@@ -52,7 +53,10 @@ class Resident:
     def __init__(
         self, pixels: NDArray[np.uint8], batch_size: int, seed: int, device: torch.device, world: World
     ) -> None:
-        self._pixels = torch.from_numpy(pixels).to(device)
+        with warnings.catch_warnings():
+            # Nothing writes to a file that is mapped to be read only.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            self._pixels = torch.from_numpy(pixels).to(device)
         self._places = _places(batch_size, Sampler(len(pixels), seed, device), world)
 
     def batch(self, step: int) -> Tensor:
