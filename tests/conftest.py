@@ -16,12 +16,14 @@ import onnx
 import pytest
 import torch
 from playwright.sync_api import Browser, sync_playwright
+from shell import SEEDLING, Done, Shell
 
 from app.settings import SHIPPED_MODEL
 from export.calibrate import Quantised, quantise
 from export.original import original
 from export.to_onnx import export
 from models.contract import ModelSpec, latents
+from seedling.cli import main
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.loop import Trainer
@@ -151,3 +153,51 @@ def wrk() -> None:
     """The generator of load; skips what needs it where there is none."""
     if shutil.which("wrk") is None:
         pytest.skip("wrk is not installed: apt-get install wrk")
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """What a shell has: no settings, and a narrow window."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("SEEDLING_")}
+    return plain | {"PYTHONPATH": str(Path.cwd()), "COLUMNS": "80", "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def shell(tmp_path: Path, environment: dict[str, str]) -> Shell:
+    """Runs the command in a folder of its own."""
+
+    def run(*arguments: object, **variables: str) -> Done:
+        return subprocess.run(
+            [*SEEDLING, *map(str, arguments)],
+            capture_output=True,
+            check=False,
+            cwd=tmp_path,
+            env=environment | variables,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> Shell:
+    """Calls the command in this process, as the shell's line would: a process each takes its time."""
+    monkeypatch.chdir(tmp_path)
+    for name in {*os.environ, *environment} - {"PYTEST_CURRENT_TEST"}:
+        if name in environment:
+            monkeypatch.setenv(name, environment[name])
+        else:
+            monkeypatch.delenv(name)
+
+    def run(*arguments: object) -> Done:
+        capfdbinary.readouterr()
+        code = main(list(map(str, arguments)))
+        sys.stdout.flush()
+        return Done([*map(str, arguments)], code, *capfdbinary.readouterr())
+
+    return run
