@@ -23,7 +23,7 @@ from training.balance.signals import WINDOW, Signals
 from training.balance.verdicts import Verdict, verdict
 from training.config import PRESETS, TrainConfig
 
-CONFIG = TrainConfig(lr_g=2e-4, lr_d=2e-4)
+CONFIG = TrainConfig(lr_g=2e-4, lr_d=2e-4, quality_kimg=0)
 GOOD = Signals(
     health=0.5,
     real_accuracy=0.8,
@@ -221,6 +221,57 @@ def test_a_d_that_lacks_rate_or_width_is_not_waited_for(lacking: dict[str, Any])
 def test_a_d_that_has_spoken_and_is_outplayed_is_not_waited_for() -> None:
     [decision] = play(Controller(), *[SILENT] * WARM_UP, *[GOOD] * PATIENCE, *[SILENT] * PATIENCE)
     assert decision.changes == {"lr_d": 4e-4}
+
+
+MEASURED = dataclasses.replace(CONFIG, quality_kimg=10)
+
+
+@pytest.mark.parametrize("window", [G_WINS, BY_HEART])
+def test_what_gets_better_is_left_alone(window: Signals) -> None:
+    controller = warm()
+    controller.measured(200.0)
+    [told] = play(controller, *[window] * 3 * COOLDOWN, config=MEASURED)
+    assert told.sentence.endswith("; the pictures get better, so nothing is changed.")
+    assert not told.changes
+    controller.measured(150.0)
+    assert play(controller, *[window] * 3 * COOLDOWN, config=MEASURED) == []
+
+
+@pytest.mark.parametrize("window", [G_WINS, BY_HEART])
+def test_what_no_longer_gets_better_is_mended_once_a_measurement(window: Signals) -> None:
+    controller = warm()
+    controller.measured(200.0)
+    controller.measured(199.0)
+    [change] = play(controller, *[window] * 3 * COOLDOWN, config=MEASURED)
+    assert change.changes
+    controller.measured(201.0)
+    [change] = play(controller, *[window] * 3 * COOLDOWN, config=MEASURED)
+    assert change.changes
+
+
+@pytest.mark.parametrize("window", [G_WINS, BY_HEART])
+def test_where_nobody_measures_signals_decide(window: Signals) -> None:
+    controller = warm()
+    controller.measured(200.0)
+    controller.measured(None)
+    [decision] = play(controller, *[window] * PATIENCE, config=MEASURED)
+    assert decision.changes
+
+
+def test_a_win_of_d_is_not_waited_for() -> None:
+    controller = warm()
+    controller.measured(200.0)
+    [decision] = play(controller, *[D_WINS] * PATIENCE, config=MEASURED)
+    assert decision.changes == {"lr_d": 1e-4}
+
+
+@pytest.mark.parametrize(("pictures", "found"), [(8, False), (25, False), (128, True)])
+def test_a_lead_of_pictures_learned_must_be_no_chance(pictures: int, found: bool) -> None:
+    window = dataclasses.replace(
+        GOOD, real_accuracy=0.7, held_out_accuracy=0.5, overfit=0.8, held_out=pictures
+    )
+    looks = verdict(window, usual_diversity=0.9, before=Verdict.BALANCED)
+    assert looks == (Verdict.D_OVERFITTING if found else Verdict.BALANCED)
 
 
 def test_a_long_run_leaves_a_change_to_work_for_longer() -> None:

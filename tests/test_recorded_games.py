@@ -13,7 +13,7 @@ from training.balance.verdicts import Verdict
 from training.config import TrainConfig
 
 SMALL = dataclasses.replace(TrainConfig().spec, img_resolution=32, ngf=8, ndf=8)
-CONFIG = TrainConfig(spec=SMALL, batch_size=16, translate=0.0625)
+CONFIG = TrainConfig(spec=SMALL, batch_size=16, translate=0.0625, quality_kimg=0)
 
 
 def first_of(game: str, config: TrainConfig = CONFIG) -> tuple[int, Decision] | None:

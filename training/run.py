@@ -87,6 +87,8 @@ class Run:
             CheckpointError: If the disk refuses a checkpoint.
         """
         self._write_settings()
+        if self.judge is None:
+            self.balance.measured(None)
         with (
             open_record(self.options.folder, self.trainer) as self.record,
             self.stop.on_signals(alone=self.world.size == 1),
@@ -216,6 +218,7 @@ class Run:
         except (SeedlingError, RuntimeError) as error:  # a matrix without roots, or too little memory
             log.warning("quality is measured no more: %s", error)
             self.judge = None
+            self.balance.measured(None)
             return
         self.record.write(Metrics(**self._now, values=figures))
         self.record.plot(figures, self.shown)
@@ -223,6 +226,7 @@ class Run:
         name, value = next(iter(figures.items()))
         best = best_checkpoint(self.options.folder)
         self.record.show(fd=f"{value:.1f}")
+        self.balance.measured(value)
         if best is None or name not in best.metrics or value < best.metrics[name]:
             self._save_checkpoint()
         if not self.done:

@@ -27,6 +27,13 @@ LATE = 0.1
 """Share of the run by which a D that lacks nothing is to have begun: one under spectral norm is silent for a
 thousand steps or more, and would be driven and widened meanwhile."""
 
+BETTER = 0.01
+"""By what share a measured distance must be below the lowest before, for the pictures to have got better."""
+
+IN_DOUBT = (Verdict.G_TOO_FAST, Verdict.D_OVERFITTING)
+"""What a game that goes well may look like: a D that tells little may have a good opponent, and one that
+knows pictures by heart need not spoil them yet. While they get better nothing is done about it."""
+
 MOST_RETURNS = 5
 """Times that a run goes back to a checkpoint before it gives up."""
 
@@ -78,6 +85,12 @@ class Standing:
     """Times gone back."""
     spoke: bool = False
     """Whether D has told real from generated pictures once."""
+    best: float | None = None
+    """The lowest Fréchet distance that was measured."""
+    stale: int = 0
+    """Measurements in a row that were no better than the best before; a change is given the next one."""
+    unmeasured: bool = False
+    """Whether nobody measures quality, though the settings ask for it."""
     usual_gradient: float | None = None
     """Running mean of the gradient that reaches G, of balanced windows."""
     usual_diversity: float = 0.0
@@ -129,6 +142,20 @@ class Controller:
             return None
         return self._settle(looks, signals, config, shown)
 
+    def measured(self, distance: float | None) -> None:
+        """Takes in a Fréchet distance that was measured; None says that nobody measures any more.
+
+        Args:
+            distance: In the features that the run is measured by; smaller is better.
+        """
+        now = self.standing
+        now.unmeasured = distance is None
+        if distance is None:
+            return
+        better = now.best is None or distance < now.best * (1 - BETTER)
+        now.stale = 0 if better else now.stale + 1
+        now.best = distance if now.best is None else min(now.best, distance)
+
     def state(self) -> dict[str, Any]:
         """Returns what the controller remembers, as JSON values."""
         return dataclasses.asdict(self.standing)
@@ -153,8 +180,8 @@ class Controller:
             return self._go_back(looks, signals, config, gentler(config), news=news)
         if not self.act:
             return self._tell(looks, signals) if news else None
-        if looks == Verdict.G_TOO_FAST and self._may_begin_late(config, shown):
-            return self._tell(looks, signals, "; it is given time to begin") if news else None
+        if reprieve := self._reprieve(looks, config, shown):
+            return self._tell(looks, signals, reprieve) if news else None
         return self._mend(looks, signals, config, shown)
 
     def _mend(self, looks: Verdict, signals: Signals, config: TrainConfig, shown: int) -> Decision | None:
@@ -167,13 +194,25 @@ class Controller:
             news, now.helpless = looks != now.helpless, looks.value
             return self._tell(looks, signals, "; nothing is left to try") if news else None
         remedy, now.taken[looks] = found
-        now.rest, now.streak = _cooldown(config), 0
+        now.rest, now.streak, now.stale = _cooldown(config), 0, 0
         sentence = f"{cause(looks, signals, now.usual_gradient)}; {remedy.words}."
         return Decision(verdict=looks, sentence=sentence, changes=remedy.changes)
+
+    def _reprieve(self, looks: Verdict, config: TrainConfig, shown: int) -> str:
+        """Returns why the game is left alone for now; empty if it is not."""
+        if looks == Verdict.G_TOO_FAST and self._may_begin_late(config, shown):
+            return "; it is given time to begin"
+        if looks in IN_DOUBT and self._goes_well(config):
+            return "; the pictures get better, so nothing is changed"
+        return ""
 
     def _may_begin_late(self, config: TrainConfig, shown: int) -> bool:
         lacks_something = config.spec.ndf < config.spec.ngf or config.lr_d < config.lr_g
         return not (self.standing.spoke or lacks_something) and shown < LATE * config.kimg * 1000
+
+    def _goes_well(self, config: TrainConfig) -> bool:
+        now = self.standing
+        return config.quality_kimg > 0 and not now.unmeasured and now.spoke and now.stale == 0
 
     def _go_back(
         self, looks: Verdict, signals: Signals, config: TrainConfig, remedy: Remedy, *, news: bool

@@ -49,6 +49,10 @@ class Balance:
         """Takes in a step; waits for nothing."""
         self._meter.add(stats)
 
+    def measured(self, distance: float | None) -> None:
+        """Takes in the Fréchet distance of a measurement; None where nobody measures any more."""
+        self._controller.measured(distance)
+
     def due(self, trainer: Trainer) -> bool:
         """Returns whether a window has ended."""
         return trainer.step % WINDOW == 0
@@ -91,6 +95,7 @@ class Balance:
             real_accuracy=looks.pop("seen_accuracy", means["real_accuracy"]),
             fake_accuracy=means["fake_accuracy"],
             held_out_accuracy=looks.pop("held_out_accuracy", None),
+            held_out=probe.held_out,
             overfit=looks.pop("overfit", None),
             gradient_g=means["gradient_g"],
             spread_g=self._meter.spread("loss_g") / _scale(trainer),

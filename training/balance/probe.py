@@ -36,6 +36,7 @@ class Probe:
         self._device = trainer.device
         self._latents = fixed_latents(SAMPLES, trainer.config.spec.z_dim).to(self._device)
         self._seen = self._pictures(_spaced(seen, len(held_out) or SAMPLES))
+        self.held_out = len(held_out)
         self._held_out = self._pictures(held_out) if len(held_out) else None
         self._real_distance = _mean_distance(self._seen)
 

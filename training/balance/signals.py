@@ -20,6 +20,8 @@ class Signals:
     """Share of generated pictures that D calls generated."""
     held_out_accuracy: float | None
     """Share of pictures kept from training that D calls real; None where none are kept."""
+    held_out: int = 0
+    """Pictures that are kept from training, from which that share is told."""
     overfit: float | None
     """D's lead of training pictures over held-out ones, as a share of their lead over fakes."""
     gradient_g: float

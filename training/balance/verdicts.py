@@ -1,5 +1,6 @@
 """What one window of the game looks like: a verdict, with looser limits to leave one than to come to it."""
 
+import math
 from enum import StrEnum
 
 from training.balance.signals import Signals
@@ -66,7 +67,13 @@ def _overfitting(signals: Signals, slack: float) -> bool:
         return False
     # Two shares: ratings may differ while both kinds are still told from fakes without fail.
     gap = signals.real_accuracy - signals.held_out_accuracy
-    return signals.overfit > 0.4 - 0.15 * slack and gap > 0.1 - 0.05 * slack
+    least = max(0.1, _noise(signals.held_out)) * (1 - 0.5 * slack)
+    return signals.overfit > 0.4 - 0.15 * slack and gap > least
+
+
+def _noise(pictures: int) -> float:
+    """Returns how far apart two shares of so many pictures may be by chance: two standard deviations."""
+    return 2 * math.sqrt(0.5 / pictures) if pictures else 0.0
 
 
 def _d_too_fast(signals: Signals, slack: float) -> bool:
