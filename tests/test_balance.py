@@ -226,7 +226,7 @@ def test_a_d_that_has_spoken_and_is_outplayed_is_not_waited_for() -> None:
 MEASURED = dataclasses.replace(CONFIG, quality_kimg=10)
 
 
-@pytest.mark.parametrize("window", [G_WINS, BY_HEART])
+@pytest.mark.parametrize("window", [G_WINS, BY_HEART, D_WINS])
 def test_what_gets_better_is_left_alone(window: Signals) -> None:
     controller = warm()
     controller.measured(200.0)
@@ -237,7 +237,7 @@ def test_what_gets_better_is_left_alone(window: Signals) -> None:
     assert play(controller, *[window] * 3 * COOLDOWN, config=MEASURED) == []
 
 
-@pytest.mark.parametrize("window", [G_WINS, BY_HEART])
+@pytest.mark.parametrize("window", [G_WINS, BY_HEART, D_WINS])
 def test_what_no_longer_gets_better_is_mended_once_a_measurement(window: Signals) -> None:
     controller = warm()
     controller.measured(200.0)
@@ -249,7 +249,7 @@ def test_what_no_longer_gets_better_is_mended_once_a_measurement(window: Signals
     assert change.changes
 
 
-@pytest.mark.parametrize("window", [G_WINS, BY_HEART])
+@pytest.mark.parametrize("window", [G_WINS, BY_HEART, D_WINS])
 def test_where_nobody_measures_signals_decide(window: Signals) -> None:
     controller = warm()
     controller.measured(200.0)
@@ -258,11 +258,21 @@ def test_where_nobody_measures_signals_decide(window: Signals) -> None:
     assert decision.changes
 
 
-def test_a_win_of_d_is_not_waited_for() -> None:
+def test_before_the_first_measurement_a_win_of_d_alone_is_mended() -> None:
+    [decision] = play(warm(), *[D_WINS] * PATIENCE, config=MEASURED)
+    assert decision.changes == {"lr_d": 1e-4}
+    for window in (G_WINS, BY_HEART):
+        [decision] = play(warm(), *[window] * PATIENCE, config=MEASURED)
+        assert not decision.changes
+
+
+@pytest.mark.parametrize("window", [G_WINS, BY_HEART, D_WINS])
+def test_pictures_that_are_all_alike_are_not_waited_for(window: Signals) -> None:
     controller = warm()
     controller.measured(200.0)
-    [decision] = play(controller, *[D_WINS] * PATIENCE, config=MEASURED)
-    assert decision.changes == {"lr_d": 1e-4}
+    alike = dataclasses.replace(window, diversity=0.45)
+    [decision] = play(controller, *[alike] * PATIENCE, config=MEASURED)
+    assert decision.changes
 
 
 @pytest.mark.parametrize(("pictures", "found"), [(8, False), (25, False), (128, True)])

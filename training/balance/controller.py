@@ -30,9 +30,8 @@ thousand steps or more, and would be driven and widened meanwhile."""
 BETTER = 0.01
 """By what share a measured distance must be below the lowest before, for the pictures to have got better."""
 
-IN_DOUBT = (Verdict.G_TOO_FAST, Verdict.D_OVERFITTING)
-"""What a game that goes well may look like: a D that tells little may have a good opponent, and one that
-knows pictures by heart need not spoil them yet. While they get better nothing is done about it."""
+VARIED = 0.5
+"""Share of real pictures' variety that samples have at least where a game goes well."""
 
 MOST_RETURNS = 5
 """Times that a run goes back to a checkpoint before it gives up."""
@@ -180,7 +179,7 @@ class Controller:
             return self._go_back(looks, signals, config, gentler(config), news=news)
         if not self.act:
             return self._tell(looks, signals) if news else None
-        if reprieve := self._reprieve(looks, config, shown):
+        if reprieve := self._reprieve(looks, signals, config, shown):
             return self._tell(looks, signals, reprieve) if news else None
         return self._mend(looks, signals, config, shown)
 
@@ -198,11 +197,11 @@ class Controller:
         sentence = f"{cause(looks, signals, now.usual_gradient)}; {remedy.words}."
         return Decision(verdict=looks, sentence=sentence, changes=remedy.changes)
 
-    def _reprieve(self, looks: Verdict, config: TrainConfig, shown: int) -> str:
+    def _reprieve(self, looks: Verdict, signals: Signals, config: TrainConfig, shown: int) -> str:
         """Returns why the game is left alone for now; empty if it is not."""
         if looks == Verdict.G_TOO_FAST and self._may_begin_late(config, shown):
             return "; it is given time to begin"
-        if looks in IN_DOUBT and self._goes_well(config):
+        if self._goes_well(looks, signals, config):
             return "; the pictures get better, so nothing is changed"
         return ""
 
@@ -210,9 +209,16 @@ class Controller:
         lacks_something = config.spec.ndf < config.spec.ngf or config.lr_d < config.lr_g
         return not (self.standing.spoke or lacks_something) and shown < LATE * config.kimg * 1000
 
-    def _goes_well(self, config: TrainConfig) -> bool:
+    def _goes_well(self, looks: Verdict, signals: Signals, config: TrainConfig) -> bool:
+        """Returns whether pictures get better, as far as is known, whatever the two networks look like.
+
+        A D that tells little may have a good opponent; one that wins, or knows pictures by heart, need not
+        keep G from learning. Before anything was measured, a D that wins is not believed to be harmless.
+        """
         now = self.standing
-        return config.quality_kimg > 0 and not now.unmeasured and now.spoke and now.stale == 0
+        if config.quality_kimg == 0 or now.unmeasured or (now.best is None and looks == Verdict.D_TOO_FAST):
+            return False
+        return now.spoke and now.stale == 0 and signals.diversity >= VARIED
 
     def _go_back(
         self, looks: Verdict, signals: Signals, config: TrainConfig, remedy: Remedy, *, news: bool
