@@ -37,7 +37,13 @@ from training.step_stats import StepStats
 SIDE = 32
 PICTURES = 1000
 SAMPLES = 100
+MEASUREMENTS = 8
+"""Of quality in a run; the controller leaves alone what they say gets better."""
+
 ARMS = ("off", "on")
+
+STOPPED = "stopped"
+"""How a run ended that was told to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +99,7 @@ class Outcome:
     kept: float
     """That of the checkpoint that an export would take."""
     ended: str
-    """"done", or why it ended before."""
+    """"done", ``STOPPED``, or why it ended before."""
     sentences: list[str] = field(default_factory=list)
     """What the controller said."""
 
@@ -118,7 +124,8 @@ def play(fault: Fault, config: TrainConfig, pixels: NDArray[np.uint8], judge: Ju
     run = Run(trainer, {"source": "pictures"}, options, judge=judge, balance=balance)
     ended = "done"
     try:
-        run.train()
+        if not run.train():
+            ended = STOPPED
     except TrainingDivergedError as error:
         ended = str(error)
     journal = read_journal(folder)
@@ -137,7 +144,7 @@ def recipe(args: argparse.Namespace, arm: str) -> TrainConfig:
         kimg=args.kimg,
         translate=0.0625,
         ema_half_life_kimg=1.0,
-        quality_kimg=args.kimg / 2,
+        quality_kimg=args.kimg / MEASUREMENTS,
         quality_samples=SAMPLES,
         seed=args.seed,
         loss=args.loss,
@@ -187,6 +194,8 @@ def main() -> None:
                 folder = (args.out or Path(scratch)) / f"{name}-{arm}"
                 outcome = play(FAULTS[name], recipe(args, arm), pixels, judge, folder)
             _report(FAULTS[name], arm, outcome)
+            if outcome.ended == STOPPED:
+                return
             if args.json:
                 _keep(args, name, arm, outcome)
 
