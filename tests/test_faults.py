@@ -138,7 +138,7 @@ def test_a_batch_that_memory_does_not_suffice_for_is_halved(tmp_path: Path, toy_
         pid = live.process.pid
         before = resource.prlimit(pid, resource.RLIMIT_AS)
         resource.prlimit(
-            pid, resource.RLIMIT_AS, (int(status_mb(pid, "VmSize") * 1e6) + 300_000_000, before[1])
+            pid, resource.RLIMIT_AS, (int(status_mb(pid, "VmSize") * 1e6) + 450_000_000, before[1])
         )
         wanted = [[9.1 + k / 10, *latent(k, 8)[1:].tolist()] for k in range(4)]
         for _ in range(3):
