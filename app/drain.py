@@ -1,10 +1,22 @@
-"""How fast the engine drains its queue, measured as it does."""
+"""How fast the engine drains its queue, and how far that is to be trusted, measured as it does."""
 
 import math
 import time
 
 MEMORY_S = 2.0
 """Time over which the rate is averaged, in seconds of saturated work."""
+
+LATE = 0.01
+"""Share of the requests let in that may come too late, where many come near their time."""
+
+NEARLY = 0.95
+"""Share of its time from which an answer counts as late: the way to the client takes time as well."""
+
+STEP = 0.02
+"""By how much one that is late moves the margin."""
+
+MARGINS = (1.05, 2.0)
+"""The least and the largest margin."""
 
 
 class DrainRate:
@@ -46,3 +58,34 @@ class DrainRate:
     def seconds_for(self, pictures: int) -> float:
         """Returns how long that many pictures take."""
         return pictures / self.pictures_per_s
+
+
+class Margin:
+    """How many times longer than expected a request is taken to need.
+
+    Rates wobble. Where all that could just be done in time is let in, one of fifteen comes too late, and was
+    grown for nobody; so it is learned from those that come near their time, until few of them are late.
+
+    Source: Robbins and Monro, "A stochastic approximation method", 1951, for a quantile.
+    """
+
+    def __init__(self) -> None:
+        self.factor = 1.1
+
+    def over(self, expected_s: float) -> float:
+        """Returns how long something is taken to need, in seconds."""
+        return self.factor * expected_s
+
+    def learn(self, expected_s: float, took_s: float, allowed_s: float) -> None:
+        """Learns from a request that was let in.
+
+        Args:
+            expected_s: How long it was expected to take, in seconds.
+            took_s: How long it took, or what it was allowed if it came too late.
+            allowed_s: How long it was allowed to take; what has far more time tells nothing.
+        """
+        if self.over(expected_s) < allowed_s / 2:
+            return
+        longer = took_s > min(NEARLY * allowed_s, self.over(expected_s))
+        least, largest = MARGINS
+        self.factor = min(largest, max(least, self.factor + STEP * (longer - LATE)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from app.drain import DrainRate
+from app.drain import DrainRate, Margin
 from app.fair_queue import FairQueue
 from app.lanes import Lanes
 from app.model import Model
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from app.tracing import Tracing
 
 T = TypeVar("T")
-
-MARGIN = 1.1
-"""What is told to take so long took a little less a moment ago: the rate wobbles."""
 
 GRACE_S = 3.0
 """How long the threads may take over their last batches when the engine stops, in seconds."""
@@ -66,6 +63,7 @@ class Engine:
         self._queue: FairQueue[Job] = FairQueue()
         self._jobs: dict[tuple[Source, bool], Job] = {}
         self._drain = DrainRate(model.layout.pictures_per_s)
+        self._margin = Margin()
         threads = max(cpus, len(model.runners))
         self._lanes = Lanes(model, self._queue, self._pack, threads)
         self._packers = ThreadPoolExecutor(threads, "pack")
@@ -161,54 +159,80 @@ class Engine:
         """Pictures a second that it grows when it has enough to do, as measured."""
         return self._drain.pictures_per_s
 
+    @property
+    def busy_s(self) -> float:
+        """For how long what waits keeps the lanes busy, in seconds."""
+        return self._drain.seconds_for(self._queue.waiting)
+
     def arrived(self) -> None:
         """Takes note that a picture which was let in has been asked for, or was not wanted from here."""
         self.arriving -= 1
 
-    def check(self, count: int, timeout_s: float, *, coming: int = 0) -> None:
+    def check(self, count: int, timeout_s: float) -> None:
         """Refuses what could not be queued, or not be done in time; before anything is spent on it.
 
         Args:
             count: Pictures to grow.
             timeout_s: For how long the caller would wait, in seconds.
-            coming: Pictures to count as if they were queued already.
 
         Raises:
             OverloadError: If there is no room for them, or no time.
             EngineStoppedError: If the service is about to end, or the session is broken.
         """
+        if (error := self.refusal(count, timeout_s)) is not None:
+            raise error
+
+    def refusal(
+        self, count: int, timeout_s: float, *, coming: int = 0
+    ) -> OverloadError | EngineStoppedError | None:
+        """Returns what ``check`` would raise; what is not raised costs less, and refusals come in floods.
+
+        Args:
+            count: Pictures to grow.
+            timeout_s: For how long the caller would wait, in seconds.
+            coming: Pictures to count as if they were queued already.
+        """
         if self._over:
-            raise EngineStoppedError(STOPPING)
+            return EngineStoppedError(STOPPING)
         if self.fault:
-            raise EngineFaultError(self.fault)
+            return EngineFaultError(self.fault)
         load = self._queue.waiting + self._queue.taken + coming
         if load + count > self.max_queue:
             message = (
                 f"the queue holds {load} pictures of at most {self.max_queue}; there is no room for {count}"
             )
-            raise OverloadError(message, self._drain.seconds_for(load + count - self.max_queue))
-        # Counting what is ahead walks the queue, so the bound that needs no walk is tried first.
-        if self._drain.seconds_for(load + count) * MARGIN <= timeout_s:
-            return
-        seconds = self._drain.seconds_for(self._queue.ahead_of(count) + coming + count) * MARGIN
+            return OverloadError(message, self._drain.seconds_for(load + count - self.max_queue))
+        seconds = self._margin.over(self._expected_s(count, timeout_s, coming))
         if seconds > timeout_s:
             # In tens, for refusals are rendered once a message.
             message = (
                 f"the pictures would take about {round(1000 * seconds, -1):.0f} ms, and the request allows "
                 f"{1000 * timeout_s:.0f} ms"
             )
-            raise OverloadError(message, seconds - timeout_s, "deadline")
+            return OverloadError(message, seconds - timeout_s, "deadline")
+        return None
+
+    def _expected_s(self, count: int, timeout_s: float, coming: int = 0) -> float:
+        """Returns how long new pictures would take, in seconds; no less than that, where it is in time."""
+        # Counting what is ahead walks the queue, so the bound that needs no walk is tried first.
+        bound = self._drain.seconds_for(self._queue.waiting + self._queue.taken + coming + count)
+        if self._margin.over(bound) <= timeout_s:
+            return bound
+        return self._drain.seconds_for(self._queue.ahead_of(count) + coming + count)
 
     async def _serve(self, sources: Sequence[Source], timeout_s: float, *, encoded: bool) -> list[Any]:
+        began = time.monotonic()
         order = self._admit(sources, timeout_s, encoded=encoded)
         try:
             async with asyncio.timeout(timeout_s):
                 await order.future
         except TimeoutError:
+            self._margin.learn(order.expected_s, timeout_s, timeout_s)
             message = f"the pictures were not done in the {1000 * timeout_s:.0f} ms that the request allows"
             raise OverloadError(message, self._drain.seconds_for(self._queue.waiting), "late") from None
         finally:
             self._leave(order)
+        self._margin.learn(order.expected_s, time.monotonic() - began, timeout_s)
         return [job.result for job in order.jobs]
 
     def _admit(self, sources: Sequence[Source], timeout_s: float, *, encoded: bool) -> Order:
@@ -223,7 +247,12 @@ class Engine:
         self.check(new, timeout_s)
         self.tally.asked += len(sources)
         self.tally.shared += len(sources) - new
-        order = Order([jobs[source] for source in sources], self._loop.create_future(), len(jobs))
+        order = Order(
+            [jobs[source] for source in sources],
+            self._loop.create_future(),
+            len(jobs),
+            self._expected_s(new, timeout_s),
+        )
         if self.tracing is not None:
             order.span = self.tracing.current()
         for source, job in jobs.items():

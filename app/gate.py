@@ -17,7 +17,7 @@ from app.exchange import Exchange, current, identify
 from app.guard import DeniedError, find_caller
 from app.observer import NO_ROUTE
 from app.problems import refuse
-from app.refusals import EngineStoppedError, OverloadError
+from app.refusals import OverloadError
 from app.signing import unsigned
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from app.cache import AnswerCache
     from app.engine import Engine
     from app.keyring import Keyring
+    from app.lull import Lull
     from app.registry import Registry
     from app.tally import HttpTally
 
@@ -53,7 +54,9 @@ class GateProtocol(Connection):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes note of a connection."""
         super().connection_made(transport)
-        cast("FastAPI", self.app).state.tally.connections = self.connections
+        state = cast("FastAPI", self.app).state
+        state.tally.connections = self.connections
+        state.lull.connected()
 
     def refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         """Counts a connection that is ended for what came, or did not come, and says why."""
@@ -77,6 +80,8 @@ class GateProtocol(Connection):
             return
         self._refused = True
         self.transport.write(self._refuse(error))
+        lull: Lull = cast("FastAPI", self.app).state.lull
+        lull.refused(engine.busy_s, self.loop)
 
     def _refuse(self, error: OverloadError) -> bytes:
         """Counts a refusal; returns it as it is sent."""
@@ -128,17 +133,14 @@ class GateProtocol(Connection):
         headers = dict(self.headers)
         asked = headers.get(b"x-timeout-ms", b"")
         timeout_s = self.settings.timeout_s(int(asked) if MILLISECONDS.fullmatch(asked) else None)
-        try:
-            engine.check(1, timeout_s, coming=engine.arriving)
-        except EngineStoppedError:
-            return None  # its route says so
-        except OverloadError as error:
-            if b"if-none-match" in headers or kept_at(engine, self._address()) in cache:
-                return None
-            # Without the headers of ``OtherOrigins`` a browser would not tell its script.
-            foreign = b"origin" in headers and self.settings.cors_origins
-            return None if foreign or not self._may_ask(headers) else error
-        return None
+        error = engine.refusal(1, timeout_s, coming=engine.arriving)
+        if not isinstance(error, OverloadError):
+            return None  # or it stops, and its route says so
+        if b"if-none-match" in headers or kept_at(engine, self._address()) in cache:
+            return None
+        # Without the headers of ``OtherOrigins`` a browser would not tell its script.
+        foreign = b"origin" in headers and self.settings.cors_origins
+        return None if foreign or not self._may_ask(headers) else error
 
     def _address(self) -> bytes:
         """Returns the address as the cache knows it."""

@@ -17,6 +17,7 @@ from app.dialects import inference, openai
 from app.exception_handlers import answer_errors
 from app.guard import Guard
 from app.keyring import Keyring
+from app.lull import Lull
 from app.model import OpenFile, open_file
 from app.observer import Observer
 from app.reference import add_pages, describe, name_operation
@@ -82,6 +83,7 @@ def create_app(settings: Settings | None = None, open_file: OpenFile = open_file
     app.state.settings = settings
     app.state.registry = registry
     app.state.cache = AnswerCache(settings.cache_mb * 1_000_000)
+    app.state.lull = Lull()
     app.state.siblings = siblings
     app.state.tally = tally
     app.state.access_log = access_log

@@ -39,6 +39,8 @@ class Order:
     jobs: list[Job]
     future: "asyncio.Future[None]"
     missing: int
+    expected_s: float
+    """How long it was expected to take when it was let in, in seconds."""
     span: SpanContext | None = None
     """Its request's, if that is traced."""
 

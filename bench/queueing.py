@@ -15,8 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.drain import DrainRate
-from app.engine import MARGIN
+from app.drain import DrainRate, Margin
 from bench.load import Arrivals
 
 WARM_UP = 0.1
@@ -174,6 +173,8 @@ class _Run:
     growing: list[Growing] = field(default_factory=list)
     taken: int = 0
     drain: DrainRate = field(init=False)
+    margin: Margin = field(default_factory=Margin)
+    expected_s: dict[int, float] = field(default_factory=dict)
     fate: dict[int, float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -184,9 +185,10 @@ class _Run:
         load = len(self.waiting) + self.taken
         if load + 1 > self.lanes.max_queue:
             self.fate[k] = "full"
-        elif self.drain.seconds_for(load + 1) * MARGIN > self.timeout_s:
+        elif self.margin.over(expected_s := self.drain.seconds_for(load + 1)) > self.timeout_s:
             self.fate[k] = "deadline"
         else:
+            self.expected_s[k] = expected_s
             self.waiting.append(k)
             self._take()
 
@@ -212,8 +214,12 @@ class _Run:
         self.drain.delivered(len(batch.jobs), more_wait=bool(self.waiting), now=self.now)
         for k in batch.jobs:
             took = self.now - float(self.asked_s[k]) + self.lanes.beside_s
-            self.fate[k] = took if took <= self.timeout_s else "late"
+            self._end(k, took)
         self._take()
+
+    def _end(self, k: int, took: float) -> None:
+        self.fate[k] = took if took <= self.timeout_s else "late"
+        self.margin.learn(self.expected_s[k], min(took, self.timeout_s), self.timeout_s)
 
     def _take(self) -> None:
         while self.waiting and len(self.growing) < self.lanes.lanes:
@@ -225,7 +231,7 @@ class _Run:
     def _forget(self) -> None:
         """Takes out those whose time is over: they came in order, so the first goes first."""
         while self.waiting and self.asked_s[self.waiting[0]] + self.timeout_s < self.now:
-            self.fate[self.waiting.popleft()] = "late"
+            self._end(self.waiting.popleft(), math.inf)
 
     def outcome(self, first: int) -> Outcome:
         fates = [self.fate[k] for k in range(first, len(self.asked_s))]

@@ -1,8 +1,9 @@
 """The measured drain rate."""
 
+import numpy as np
 import pytest
 
-from app.drain import DrainRate
+from app.drain import LATE, MARGINS, DrainRate, Margin
 
 
 def test_it_starts_at_the_speed_measured_at_start() -> None:
@@ -30,3 +31,31 @@ def test_an_idle_time_does_not_count() -> None:
     rate.delivered(1, more_wait=True, now=500.0)
     rate.delivered(1, more_wait=True, now=500.01)
     assert rate.pictures_per_s == pytest.approx(100, rel=0.01)
+
+
+def test_of_what_could_just_be_done_in_time_few_are_late_in_the_end() -> None:
+    margin, random = Margin(), np.random.default_rng(0)
+    late = []
+    for wobble in np.exp(0.15 * random.normal(size=20_000)):
+        expected = 2.0 / margin.factor  # as many as may are let in
+        late.append(expected * wobble > 2.0)
+        margin.learn(expected, min(2.0, expected * wobble), 2.0)
+    assert np.mean(late[:20]) > 0.1
+    assert np.mean(late[2_000:]) <= LATE
+
+
+def test_requests_that_are_done_in_time_take_the_margin_back() -> None:
+    margin = Margin()
+    for _ in range(100):
+        margin.learn(1.0, 2.0, 2.0)
+    assert margin.factor == MARGINS[1]
+    for _ in range(10_000):
+        margin.learn(1.0, 1.0, 2.0)
+    assert margin.factor == MARGINS[0]
+
+
+def test_who_has_far_more_time_teaches_nothing() -> None:
+    margin = Margin()
+    before = margin.factor
+    margin.learn(0.1, 0.9, 1.0)
+    assert margin.factor == before

@@ -143,6 +143,8 @@ def test_a_full_queue_refuses_with_the_time_that_room_takes(toy: Model) -> None:
             assert refused.value.retry_after_s == pytest.approx(1.5)
             with pytest.raises(OverloadError):
                 engine.check(1, 60)
+            # Nothing holds on to the frames that it came through: there are thousands a second.
+            assert engine.refusal(1, 60).__traceback__ is None
             shared = asyncio.create_task(
                 engine.pixels([0, 9], 60)
             )  # these are on their way: no room is needed
