@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from app.drain import DrainRate, Margin
+from app.admission import Admission
 from app.fair_queue import FairQueue
 from app.lanes import Lanes
 from app.model import Model
@@ -58,12 +58,10 @@ class Engine:
         self.tally = tally or ModelTally()
         self.tracing: Tracing | None = None
         """Where it tells of the batches of requests that are traced; to be set before it starts."""
-        self.max_queue = max_queue
         self._effort = effort
         self._queue: FairQueue[Job] = FairQueue()
         self._jobs: dict[tuple[Source, bool], Job] = {}
-        self._drain = DrainRate(model.layout.pictures_per_s)
-        self._margin = Margin()
+        self.admission = Admission(self._queue, max_queue, model.layout.pictures_per_s)
         threads = max(cpus, len(model.runners))
         self._lanes = Lanes(model, self._queue, self._pack, threads)
         self._packers = ThreadPoolExecutor(threads, "pack")
@@ -154,16 +152,6 @@ class Engine:
         """Pictures that wait and that are being grown, by that word."""
         return {"waiting": self._queue.waiting, "growing": self._queue.taken}
 
-    @property
-    def drain_per_s(self) -> float:
-        """Pictures a second that it grows when it has enough to do, as measured."""
-        return self._drain.pictures_per_s
-
-    @property
-    def busy_s(self) -> float:
-        """For how long what waits keeps the lanes busy, in seconds."""
-        return self._drain.seconds_for(self._queue.waiting)
-
     def arrived(self) -> None:
         """Takes note that a picture which was let in has been asked for, or was not wanted from here."""
         self.arriving -= 1
@@ -179,8 +167,12 @@ class Engine:
             OverloadError: If there is no room for them, or no time.
             EngineStoppedError: If the service is about to end, or the session is broken.
         """
-        if (error := self.refusal(count, timeout_s)) is not None:
-            raise error
+        error = self.refusal(count, timeout_s)
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback holds this frame, which would hold it in turn
 
     def refusal(
         self, count: int, timeout_s: float, *, coming: int = 0
@@ -196,29 +188,7 @@ class Engine:
             return EngineStoppedError(STOPPING)
         if self.fault:
             return EngineFaultError(self.fault)
-        load = self._queue.waiting + self._queue.taken + coming
-        if load + count > self.max_queue:
-            message = (
-                f"the queue holds {load} pictures of at most {self.max_queue}; there is no room for {count}"
-            )
-            return OverloadError(message, self._drain.seconds_for(load + count - self.max_queue))
-        seconds = self._margin.over(self._expected_s(count, timeout_s, coming))
-        if seconds > timeout_s:
-            # In tens, for refusals are rendered once a message.
-            message = (
-                f"the pictures would take about {round(1000 * seconds, -1):.0f} ms, and the request allows "
-                f"{1000 * timeout_s:.0f} ms"
-            )
-            return OverloadError(message, seconds - timeout_s, "deadline")
-        return None
-
-    def _expected_s(self, count: int, timeout_s: float, coming: int = 0) -> float:
-        """Returns how long new pictures would take, in seconds; no less than that, where it is in time."""
-        # Counting what is ahead walks the queue, so the bound that needs no walk is tried first.
-        bound = self._drain.seconds_for(self._queue.waiting + self._queue.taken + coming + count)
-        if self._margin.over(bound) <= timeout_s:
-            return bound
-        return self._drain.seconds_for(self._queue.ahead_of(count) + coming + count)
+        return self.admission.refusal(count, timeout_s, coming)
 
     async def _serve(self, sources: Sequence[Source], timeout_s: float, *, encoded: bool) -> list[Any]:
         began = time.monotonic()
@@ -227,12 +197,10 @@ class Engine:
             async with asyncio.timeout(timeout_s):
                 await order.future
         except TimeoutError:
-            self._margin.learn(order.expected_s, timeout_s, timeout_s)
-            message = f"the pictures were not done in the {1000 * timeout_s:.0f} ms that the request allows"
-            raise OverloadError(message, self._drain.seconds_for(self._queue.waiting), "late") from None
+            raise self.admission.late(order.expected_s, timeout_s) from None
         finally:
             self._leave(order)
-        self._margin.learn(order.expected_s, time.monotonic() - began, timeout_s)
+        self.admission.served(order.expected_s, time.monotonic() - began, timeout_s)
         return [job.result for job in order.jobs]
 
     def _admit(self, sources: Sequence[Source], timeout_s: float, *, encoded: bool) -> Order:
@@ -251,7 +219,7 @@ class Engine:
             [jobs[source] for source in sources],
             self._loop.create_future(),
             len(jobs),
-            self._expected_s(new, timeout_s),
+            self.admission.expected_s(new, timeout_s),
         )
         if self.tracing is not None:
             order.span = self.tracing.current()
@@ -272,7 +240,7 @@ class Engine:
     def _deliver(self, batch: Batch) -> None:
         """Hands results to all who want them; on the event loop's thread."""
         self._queue.done(len(batch.jobs))
-        self._drain.delivered(len(batch.jobs), more_wait=self._queue.waiting > 0)
+        self.admission.drain.delivered(len(batch.jobs), more_wait=self._queue.waiting > 0)
         self._count(batch)
         if self.tracing is not None:
             self.tracing.tell(batch)

@@ -81,7 +81,7 @@ class GateProtocol(Connection):
         self._refused = True
         self.transport.write(self._refuse(error))
         lull: Lull = cast("FastAPI", self.app).state.lull
-        lull.refused(engine.busy_s, self.loop)
+        lull.refused(engine.admission.busy_s, self.loop)
 
     def _refuse(self, error: OverloadError) -> bytes:
         """Counts a refusal; returns it as it is sent."""

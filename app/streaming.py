@@ -63,7 +63,7 @@ def batch_sizes(engine: Engine) -> tuple[int, int]:
     """
     layout = engine.model.layout
     ahead = layout.lanes + 1
-    room = engine.max_queue // QUEUE_SHARE
+    room = engine.admission.max_queue // QUEUE_SHARE
     return max(1, min(layout.batch_sizes[-1], room // ahead)), min(ahead, max(1, room))
 
 

@@ -181,7 +181,7 @@ class _Run:
         self.drain = DrainRate(self.lanes.pictures_per_s)
 
     def ask(self, k: int) -> None:
-        """Lets a request in, or refuses it, as ``Engine.check`` does."""
+        """Lets a request in, or refuses it, as ``Admission`` does."""
         load = len(self.waiting) + self.taken
         if load + 1 > self.lanes.max_queue:
             self.fate[k] = "full"
