@@ -38,7 +38,7 @@ class Lull:
 
     def connected(self) -> None:
         """Takes note of a new connection: the loop accepts one in a turn, and others may wait behind it."""
-        self._disturbed = self._due
+        self._disturbed = True
 
     def _rest(self) -> None:
         if not self._disturbed:
