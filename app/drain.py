@@ -15,8 +15,14 @@ NEARLY = 0.95
 STEP = 0.02
 """By how much one that is late moves the margin."""
 
+USUAL = 1.1
+"""The margin where nothing has been learned."""
+
 MARGINS = (1.05, 2.0)
 """The least and the largest margin."""
+
+HALF_S = 30.0
+"""How long half of what was learned is kept, in seconds: a flood tells little of what comes after."""
 
 
 class DrainRate:
@@ -70,22 +76,32 @@ class Margin:
     """
 
     def __init__(self) -> None:
-        self.factor = 1.1
+        self._learned = USUAL
+        self._at = 0.0
 
-    def over(self, expected_s: float) -> float:
+    def factor(self, now: float | None = None) -> float:
+        """Returns the factor; ``now`` is monotonic time in seconds, the clock's when missing."""
+        passed = (time.monotonic() if now is None else now) - self._at
+        return USUAL + (self._learned - USUAL) * math.exp2(-passed / HALF_S)
+
+    def over(self, expected_s: float, now: float | None = None) -> float:
         """Returns how long something is taken to need, in seconds."""
-        return self.factor * expected_s
+        return self.factor(now) * expected_s
 
-    def learn(self, expected_s: float, took_s: float, allowed_s: float) -> None:
+    def learn(self, expected_s: float, took_s: float, allowed_s: float, now: float | None = None) -> None:
         """Learns from a request that was let in.
 
         Args:
             expected_s: How long it was expected to take, in seconds.
             took_s: How long it took, or what it was allowed if it came too late.
             allowed_s: How long it was allowed to take; what has far more time tells nothing.
+            now: Monotonic time in seconds; the clock's when missing.
         """
-        if self.over(expected_s) < allowed_s / 2:
+        now = time.monotonic() if now is None else now
+        over = self.over(expected_s, now)
+        if over < allowed_s / 2:
             return
-        longer = took_s > min(NEARLY * allowed_s, self.over(expected_s))
+        longer = took_s > min(NEARLY * allowed_s, over)
         least, largest = MARGINS
-        self.factor = min(largest, max(least, self.factor + STEP * (longer - LATE)))
+        self._learned = min(largest, max(least, self.factor(now) + STEP * (longer - LATE)))
+        self._at = now

@@ -185,7 +185,7 @@ class _Run:
         load = len(self.waiting) + self.taken
         if load + 1 > self.lanes.max_queue:
             self.fate[k] = "full"
-        elif self.margin.over(expected_s := self.drain.seconds_for(load + 1)) > self.timeout_s:
+        elif self.margin.over(expected_s := self.drain.seconds_for(load + 1), self.now) > self.timeout_s:
             self.fate[k] = "deadline"
         else:
             self.expected_s[k] = expected_s
@@ -219,7 +219,7 @@ class _Run:
 
     def _end(self, k: int, took: float) -> None:
         self.fate[k] = took if took <= self.timeout_s else "late"
-        self.margin.learn(self.expected_s[k], min(took, self.timeout_s), self.timeout_s)
+        self.margin.learn(self.expected_s[k], min(took, self.timeout_s), self.timeout_s, self.now)
 
     def _take(self) -> None:
         while self.waiting and len(self.growing) < self.lanes.lanes:

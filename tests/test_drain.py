@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.drain import LATE, MARGINS, DrainRate, Margin
+from app.drain import HALF_S, LATE, MARGINS, USUAL, DrainRate, Margin
 
 
 def test_it_starts_at_the_speed_measured_at_start() -> None:
@@ -36,26 +36,34 @@ def test_an_idle_time_does_not_count() -> None:
 def test_of_what_could_just_be_done_in_time_few_are_late_in_the_end() -> None:
     margin, random = Margin(), np.random.default_rng(0)
     late = []
-    for wobble in np.exp(0.15 * random.normal(size=20_000)):
-        expected = 2.0 / margin.factor  # as many as may are let in
+    for k, wobble in enumerate(np.exp(0.15 * random.normal(size=20_000))):
+        now = k / 100
+        expected = 2.0 / margin.factor(now)  # as many as may are let in
         late.append(expected * wobble > 2.0)
-        margin.learn(expected, min(2.0, expected * wobble), 2.0)
+        margin.learn(expected, min(2.0, expected * wobble), 2.0, now)
     assert np.mean(late[:20]) > 0.1
-    assert np.mean(late[2_000:]) <= LATE
+    assert np.mean(late[2_000:]) <= 2 * LATE
 
 
 def test_requests_that_are_done_in_time_take_the_margin_back() -> None:
     margin = Margin()
     for _ in range(100):
-        margin.learn(1.0, 2.0, 2.0)
-    assert margin.factor == MARGINS[1]
+        margin.learn(1.0, 2.0, 2.0, now=0)
+    assert margin.factor(now=0) == MARGINS[1]
     for _ in range(10_000):
-        margin.learn(1.0, 1.0, 2.0)
-    assert margin.factor == MARGINS[0]
+        margin.learn(1.0, 1.0, 2.0, now=0)
+    assert margin.factor(now=0) == MARGINS[0]
+
+
+def test_what_a_flood_has_taught_is_forgotten() -> None:
+    margin = Margin()
+    for _ in range(100):
+        margin.learn(1.0, 2.0, 2.0, now=0)
+    assert margin.factor(now=HALF_S) == pytest.approx((USUAL + MARGINS[1]) / 2)
+    assert margin.factor(now=20 * HALF_S) == pytest.approx(USUAL)
 
 
 def test_who_has_far_more_time_teaches_nothing() -> None:
     margin = Margin()
-    before = margin.factor
     margin.learn(0.1, 0.9, 1.0)
-    assert margin.factor == before
+    assert margin.factor() == USUAL
