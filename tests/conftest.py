@@ -40,6 +40,9 @@ CALIBRATION = list(range(1000, 1064))
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
+KEPT = httpx.Limits(max_keepalive_connections=None)
+"""With a bound the client closes idle connections, now and then one that another thread has just taken."""
+
 StartService = Callable[..., contextlib.AbstractContextManager[httpx.Client]]
 
 
@@ -98,7 +101,7 @@ def start_service(**environment: object) -> Iterator[httpx.Client]:
         [sys.executable, "-m", "app"], env=env | settings | {"SEEDLING_PORT": str(port)}
     )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=KEPT) as client:
             _wait_until_ready(client, process)
             yield client
     finally:

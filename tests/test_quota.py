@@ -1,5 +1,6 @@
 """Quotas: counted in pictures, by key and by address, told in standard headers."""
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -35,10 +36,13 @@ def limited(toy_model: Path, start: StartService) -> Iterator[httpx.Client]:
 Ask = Callable[..., httpx.Response]
 
 
+ADDRESSES = (f"10.0.{k // 250}.{k % 250}" for k in itertools.count())
+
+
 @pytest.fixture
-def ask(limited: httpx.Client, request: pytest.FixtureRequest) -> Ask:
+def ask(limited: httpx.Client) -> Ask:
     """Asks for an address of this test's own."""
-    address = f"10.0.{hash(request.node.name) % 250}.{len(request.node.name)}"
+    address = next(ADDRESSES)
 
     def send(path: str, method: str = "GET", **options: object) -> httpx.Response:
         headers = {"X-Forwarded-For": address} | options.pop("headers", {})
