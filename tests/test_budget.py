@@ -130,6 +130,13 @@ def test_the_parts_of_a_run_share_its_time() -> None:
     assert budget.training_left < 40
 
 
+def test_a_run_whose_heads_join_later_is_as_long_as_both_speeds_allow() -> None:
+    speed = Speed(trained=40, aided=20, judged=25)
+    assert speed.kimg(500, alone=16) == 16 + 20 * 100 / 1000
+    assert speed.kimg(300, alone=16) == 12
+    assert dataclasses.replace(speed, aided=0.0).kimg(500, alone=16) == 20
+
+
 def test_a_length_beside_a_time_is_refused() -> None:
     args = build_parser().parse_args(["--budget", "25m", "--kimg", "5"])
     with pytest.raises(ConfigError, match="leave out --kimg"):
@@ -139,6 +146,9 @@ def test_a_length_beside_a_time_is_refused() -> None:
 def test_a_machine_is_measured_by_what_a_run_does(toy_pixels: np.ndarray) -> None:
     speed = measure_speed(TOY_CONFIG, toy_pixels, CPU, 0.2)
     assert min(speed.trained, speed.judged, speed.finalised) > 0
+    assert speed.aided == 0
+    aided = dataclasses.replace(TOY_CONFIG, vision_aided=1.0)
+    assert 0 < measure_speed(aided, toy_pixels, CPU, 0.2).aided < speed.trained
 
 
 def test_the_command_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

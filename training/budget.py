@@ -1,6 +1,7 @@
 """A run that fits a time: from the speed of its first seconds follow its length and what depends on it."""
 
 import dataclasses
+import math
 import re
 import time
 from typing import Any
@@ -16,6 +17,7 @@ from training.features import FeatureExtractor
 from training.judge import REAL_PER_SAMPLE
 from training.loop import Trainer
 from training.measure import BATCH, extract, picture_batches
+from training.pace import HEADS_ALONE_KIMG
 
 SAMPLES = (2000, 1000, 500, 250, 100)
 """Numbers of pictures for a measurement of quality, of which the budget allows one."""
@@ -88,12 +90,21 @@ class Speed:
 
     trained: float
     """Real pictures shown in steps."""
+    aided: float = 0.0
+    """The same once heads on trained features play too; 0 where none ever do."""
     judged: float
     """Pictures whose features are extracted."""
     finalised: float = 0.0
     """Seconds for a generator to show: its BatchNorm statistics are computed anew."""
     crowding: float = 1.0
     """Seconds that a second of one thread's work takes: above 1 where others compute, too."""
+
+    def kimg(self, seconds: float, alone: float) -> float:
+        """Returns the thousand pictures shown in a time, the first ``alone`` of them without heads."""
+        plain = self.trained * seconds / 1000
+        if not self.aided or plain <= alone:
+            return plain
+        return alone + self.aided * (seconds - 1000 * alone / self.trained) / 1000
 
     def measurement(self, samples: int) -> float:
         """Returns the seconds of one measurement of quality, with its checkpoint and its report."""
@@ -117,6 +128,13 @@ def measure_speed(
     if trainer.step < WARM_UP and time.perf_counter() - began < seconds:
         _take_steps(trainer, seconds)  # what is recorded or compiled first takes its time
     trained = _take_steps(trainer, seconds / 2) * config.batch_size
+    aided = 0.0
+    if config.vision_aided:
+        trainer.step += math.ceil(
+            1000 * (config.vision_aided_from_kimg + HEADS_ALONE_KIMG) / config.batch_size
+        )
+        _take_steps(trainer, seconds / 4)
+        aided = _take_steps(trainer, seconds / 4) * config.batch_size
     finalised = _seconds_to_finalise(trainer)
     extractor = FeatureExtractor().to(device)
     # The second time warm; a GPU looks for its kernels anew for another number of pictures.
@@ -124,7 +142,7 @@ def measure_speed(
         started = time.perf_counter()
         extract(picture_batches(sample), extractor, device).sum().item()
         judged = len(sample) / (time.perf_counter() - started)
-    return Speed(trained=trained, judged=judged, finalised=finalised, crowding=_crowding())
+    return Speed(trained=trained, aided=aided, judged=judged, finalised=finalised, crowding=_crowding())
 
 
 def _seconds_to_finalise(trainer: Trainer) -> float:
@@ -208,7 +226,7 @@ class Budget:
                 f"of {tell_duration(self.seconds)} only {max(stepping, 0):.0f} s would be left for training, "
                 "beside loading, measuring and exporting: give more"
             )
-        kimg = speed.trained * stepping / 1000
+        kimg = speed.kimg(stepping, config.vision_aided_from_kimg)
         derived = {
             "kimg": round_figure(kimg),
             "ema_half_life_kimg": round_figure(min(0.02 * kimg, 20)),
@@ -251,8 +269,11 @@ class Budget:
             if config.quality_kimg
             else "no time to measure quality"
         )
+        pace = f"{speed.trained:.3g} pictures/s"
+        if speed.aided:
+            pace += f", {speed.aided:.3g} from {config.vision_aided_from_kimg:g} kimg on"
         return (
-            f"{tell_duration(self.seconds)}: about {config.kimg:g} kimg at {speed.trained:.3g} pictures/s, "
+            f"{tell_duration(self.seconds)}: about {config.kimg:g} kimg at {pace}, "
             f"EMA half-life {config.ema_half_life_kimg:g} kimg, {quality}, "
             f"shifts up to {config.translate:.1%}, rates falling from {config.lr_decay_from:.0%} of the way; "
             f"{self.reserve:.0f} s are kept for the end"

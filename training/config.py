@@ -16,7 +16,10 @@ EXECUTIONS = ("eager", "compile", "graph")
 
 BALANCES = ("on", "watch", "off", "all")
 
-WEIGHTS = ("r1", "gradient_penalty", "lecam", "consistency", "perceptual", "g_rests_until_kimg")
+WEIGHTS = (
+    *("r1", "gradient_penalty", "lecam", "consistency", "perceptual"),
+    *("vision_aided", "vision_aided_from_kimg", "g_rests_until_kimg"),
+)
 """Settings that are off at 0 and have no upper bound."""
 
 _SPLIT = {"beta1": ("beta1_g", "beta1_d"), "beta2": ("beta2_g", "beta2_d")}
@@ -94,6 +97,10 @@ class TrainConfig:
     """Weight of the penalty on a discriminator that judges a moved picture otherwise; 0 is off."""
     perceptual: float = 0.0
     """Weight of the distance between mean features of real and generated pictures in G's loss; 0 is off."""
+    vision_aided: float = 0.0
+    """Weight in G's loss of what heads on a trained network's features say, beside D; 0 is off."""
+    vision_aided_from_kimg: float = 16.0
+    """Thousand pictures shown until those heads begin: before, G must learn from D to draw at all."""
     ema_half_life_kimg: float = 0.0
     """Half-life of the averaged generator, in thousand pictures; 0 keeps no average."""
     kimg: float = 1000.0

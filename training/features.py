@@ -23,8 +23,9 @@ INCEPTION_FEATURES = "2048"
 INCEPTION_WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 """The converted weights of the first Fréchet distances, in torch-fidelity's release v0.2.0."""
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of the photographs that the networks learned from, by colour, in [0, 1]."""
 
 
 class ExtractorError(SeedlingError):
@@ -56,7 +57,7 @@ class FeatureExtractor(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # They move with the network: a copy from the host would be waited for, and cannot be recorded.
-        for name, values in (("mean", _MEAN), ("std", _STD)):
+        for name, values in (("mean", MEAN), ("std", STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.net = EfficientNet.from_name("efficientnet-lite0")
         # Not the package's own loader: it would unpickle anything.

