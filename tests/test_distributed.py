@@ -59,6 +59,7 @@ SMALL = ["--img-resolution=16", "--z-dim=8", "--ngf=4", "--ndf=4", "--batch-size
 SMALL += ["--device=cpu", "--no-check"]
 PLAIN = ["--arithmetic=float32", "--layout=nchw", "--execution=eager"]
 GAME = "--translate=0.125 --mirror --ema-half-life-kimg=0.05 --kimg=0.064".split()  # noqa: SIM905 - 8 steps
+GAME += ["--vision-aided=1", "--vision-aided-from-kimg=0"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 TRAIN = ["-m", "training.train"]
 
@@ -139,7 +140,7 @@ def test_two_processes_learn_what_one_does_with_the_batch_of_both(
     wanted, found = final_state(tmp_path / "one"), final_state(together)
     assert wanted.keys() == found.keys()
     at_first = Trainer(load_checkpoint(together).config, np.zeros((24, 16, 16, 3), np.uint8), CPU)
-    for net in ("g", "d"):
+    for net in ("g", "d", "heads"):
         weights = getattr(at_first.players, net).named_parameters()
         moved = {name: wanted[f"{net}.{name}"] - weight.detach() for name, weight in weights}
         apart = {name: wanted[f"{net}.{name}"] - found[f"{net}.{name}"] for name in moved}
