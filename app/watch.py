@@ -23,6 +23,10 @@ LONGEST_MS = 5_000
 LOOK_S = 30.0
 """How often files are looked at without an event, in seconds: network mounts send none, and some get lost."""
 
+SECOND_LOOK_S = 2.0
+"""After so long without an event files are looked at once more, in seconds: polling compares whole seconds, so
+it does not tell of a change in the second of another."""
+
 
 @contextlib.asynccontextmanager
 async def kept_up(registry: Registry, settings: Settings) -> AsyncIterator[None]:
@@ -91,7 +95,12 @@ async def _changes(root: Path, interrupted: asyncio.Event) -> AsyncIterator[None
         coming = asyncio.ensure_future(anext(changes, None))
         await asyncio.sleep(0)  # from here on it watches; what changed since the last look brings no event
         yield
-        while await coming is not None:
+        while True:
+            await asyncio.wait({coming}, timeout=SECOND_LOOK_S)
+            if not coming.done():
+                yield
+            if await coming is None:
+                return
             yield
             coming = asyncio.ensure_future(anext(changes, None))
     except Exception as error:  # noqa: BLE001 - limits of the system, a folder that goes: files are looked at all the same
