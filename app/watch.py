@@ -24,8 +24,8 @@ LOOK_S = 30.0
 """How often files are looked at without an event, in seconds: network mounts send none, and some get lost."""
 
 SECOND_LOOK_S = 2.0
-"""After so long without an event files are looked at once more, in seconds: polling compares whole seconds, so
-it does not tell of a change in the second of another."""
+"""After so long without an event files are looked at once more, in seconds: polling compares whole seconds,
+and does not tell of a change in the second of another."""
 
 
 @contextlib.asynccontextmanager

@@ -17,9 +17,9 @@ def nice() -> int:
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def niceness_of_threads() -> list[int]:
-    tasks = Path("/proc/self/task").iterdir()
-    return sorted(os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks)
+def niceness_of_threads() -> dict[int, int]:
+    threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
+    return {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
 
 
 def test_work_gives_way_and_so_do_the_threads_that_it_starts() -> None:
@@ -47,8 +47,7 @@ def test_the_threads_of_a_session_give_way(toy_model: Path) -> None:
     before = niceness_of_threads()
     with toy_model.open("rb") as content:
         session = ModelFile(content, "cpu", "float32").open(threads=3)
-    more = niceness_of_threads()
-    for value in before:
-        more.remove(value)
-    assert more == [min(19, nice() + NICENESS)] * 2  # the third is the one that calls
+    more = [niceness for thread, niceness in niceness_of_threads().items() if thread not in before]
+    # The third is the one that calls. Of other libraries' threads one may begin meanwhile.
+    assert more.count(min(19, nice() + NICENESS)) == 2
     del session
