@@ -95,11 +95,14 @@ async def _changes(root: Path, interrupted: asyncio.Event) -> AsyncIterator[None
         coming = asyncio.ensure_future(anext(changes, None))
         await asyncio.sleep(0)  # from here on it watches; what changed since the last look brings no event
         yield
+        changed: object = True
         while True:
-            await asyncio.wait({coming}, timeout=SECOND_LOOK_S)
-            if not coming.done():
-                yield
-            if await coming is None:
+            if changed:
+                await asyncio.wait({coming}, timeout=SECOND_LOOK_S)
+                if not coming.done():
+                    yield
+            changed = await coming  # empty where none came for long
+            if changed is None:
                 return
             yield
             coming = asyncio.ensure_future(anext(changes, None))

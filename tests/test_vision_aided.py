@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import ConfigError, TrainConfig
-from training.features import ExtractorError, open_lite
+from training.features import ExtractorError, Standardised, open_lite
 from training.loop import Trainer
 from training.pace import turn
 from training.vision_aided import CHANNELS, Heads, TrainedFeatures
@@ -46,7 +46,7 @@ def test_features_are_the_package_s_own_at_three_sizes() -> None:
     img = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
     features = TrainedFeatures()
     with torch.no_grad():
-        net.extract_features(((img + 1) / 2 - features.mean) / features.std)
+        net.extract_features(Standardised()((img + 1) / 2))
         maps = features(img)
     assert [tuple(x.shape[1:]) for x in maps] == [
         (channels, side, side) for channels, side in zip(CHANNELS, (16, 8, 4), strict=True)

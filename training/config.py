@@ -20,7 +20,7 @@ WEIGHTS = (
     *("r1", "gradient_penalty", "lecam", "consistency", "perceptual"),
     *("vision_aided", "vision_aided_from_kimg", "g_rests_until_kimg"),
 )
-"""Settings that are off at 0 and have no upper bound."""
+"""Settings of 0 or above, without an upper bound."""
 
 _SPLIT = {"beta1": ("beta1_g", "beta1_d"), "beta2": ("beta2_g", "beta2_d")}
 

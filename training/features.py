@@ -23,9 +23,8 @@ INCEPTION_FEATURES = "2048"
 INCEPTION_WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 """The converted weights of the first Fréchet distances, in torch-fidelity's release v0.2.0."""
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""Of the photographs that the networks learned from, by colour, in [0, 1]."""
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
 
 
 class ExtractorError(SeedlingError):
@@ -49,7 +48,7 @@ def open_lite(version: int, side: int) -> EfficientNet:
     """Returns an EfficientNet-Lite with its ImageNet weights, to be looked at only.
 
     Args:
-        version: 0 to 4.
+        version: 0, 1 or 2.
         side: Of the pictures.
 
     Raises:
@@ -70,6 +69,23 @@ def open_lite(version: int, side: int) -> EfficientNet:
     return net.requires_grad_(requires_grad=False).eval()
 
 
+class Standardised(nn.Module):
+    """Colours in [0, 1] on the scale of the photographs that the networks learned from: (N, 3, H, W)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # They move with the network: a copy from the host would be waited for, and cannot be recorded.
+        for name, values in (("mean", _MEAN), ("std", _STD)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, img: Tensor) -> Tensor:
+        """Returns the pictures, by colour with a mean near 0 and a deviation near 1."""
+        return (img - self.mean) / self.std
+
+
 class FeatureExtractor(nn.Module):
     """Pooled features of EfficientNet-Lite0, in evaluation mode."""
 
@@ -77,14 +93,10 @@ class FeatureExtractor(nn.Module):
     name = "efficientnet_lite0"
     identity = name
     num_features = 1280
-    mean: Tensor
-    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # They move with the network: a copy from the host would be waited for, and cannot be recorded.
-        for name, values in (("mean", MEAN), ("std", STD)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        self.standardised = Standardised()
         self.net = open_lite(self.version, INPUT_SIDE)
         self.eval()
 
@@ -95,7 +107,7 @@ class FeatureExtractor(nn.Module):
     def describe(self, img: Tensor) -> Tensor:
         """Does the same, with a gradient: (N, 3, H, W) float in [0, 1] → (N, 1280) float32."""
         img = F.interpolate(img, (INPUT_SIDE, INPUT_SIDE), mode="bilinear", antialias=True)
-        maps = self.net.extract_features((img - self.mean) / self.std)
+        maps = self.net.extract_features(self.standardised(img))
         features: Tensor = maps.mean((2, 3))
         return features
 

@@ -154,7 +154,7 @@ class Game:
         with torch.no_grad():
             maps = features(torch.cat([judged.real, judged.fake]))
             heads.look([x[: len(judged.real)] for x in maps])
-        self.world.mean(scale for scale in heads.buffers() if scale.is_floating_point())
+        self.world.mean(x for x in heads.scales.buffers() if x.is_floating_point())
         real_logits, fake_logits = heads(maps).float().chunk(2)
         self._descend(players.opt_heads, HEADS_LOSS.discriminator(real_logits, fake_logits))
 

@@ -36,7 +36,7 @@ class Players:
         self.d = self._place(d)
         self.g_ema = self._copy_of(self.g) if config.ema_half_life_kimg else None
         self.opt_g = make_adam(self.g, config.lr_g, (config.beta1_g, config.beta2_g))
-        self.opt_d = self._adam_of_d()
+        self.opt_d = self._adam_of_judge(self.d)
         self.heads: Heads | None = None
         self._follow_heads()
 
@@ -52,7 +52,7 @@ class Players:
         if wider:
             random = torch.Generator().manual_seed(config.seed + step)
             self.d = self._place(widened(cast("Discriminator", self.d), config.spec.ndf, random))
-            self.opt_d = self._adam_of_d()
+            self.opt_d = self._adam_of_judge(self.d)
         self._follow_heads()
 
     def set_rates(self, lr_g: float, lr_d: float) -> None:
@@ -99,9 +99,9 @@ class Players:
             self.heads.load_state_dict(heads)
             restore_moments(self.opt_heads, select(tensors, "opt_heads"))
 
-    def _adam_of_d(self, net: nn.Module | None = None) -> torch.optim.Adam:
+    def _adam_of_judge(self, net: nn.Module) -> torch.optim.Adam:
         config = self._config
-        return make_adam(self.d if net is None else net, config.lr_d, (config.beta1_d, config.beta2_d))
+        return make_adam(net, config.lr_d, (config.beta1_d, config.beta2_d))
 
     def _follow_heads(self) -> None:
         """Has heads beside D where the settings ask for them, and keeps those that it has."""
@@ -110,7 +110,7 @@ class Players:
         elif self.heads is None:
             self.heads = cast("Heads", self._laid_out(Heads()))
             self._world.copy_from_leader(self.heads)
-            self.opt_heads = self._adam_of_d(self.heads)
+            self.opt_heads = self._adam_of_judge(self.heads)
 
     def _place(self, net: nn.Module) -> nn.Module:
         if self._device.type == "cpu":

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrizations import spectral_norm
 
-from training.features import MEAN, STD, open_lite
+from training.features import Standardised, open_lite
 
 VERSION = 1
 """Of EfficientNet-Lite. Not 0, by which quality is measured: a G taught by it would have better figures than
@@ -39,20 +39,15 @@ class TrainedFeatures(nn.Module):
         ExtractorError: If the package of its weights is missing.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        for name, values in (("mean", MEAN), ("std", STD)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         net = open_lite(VERSION, SIDE)
         _fold(net, "_conv_stem", "_bn0")
         for block in net._blocks:  # noqa: SLF001 - the package shows only what comes out at the end
             for convolution, norm in _PAIRS:
                 if hasattr(block, convolution):
                     _fold(block, convolution, norm)
-        self.stem = nn.Sequential(net._conv_stem, net._swish)  # noqa: SLF001
+        self.stem = nn.Sequential(Standardised(), net._conv_stem, net._swish)  # noqa: SLF001
         self.blocks = net._blocks  # noqa: SLF001
         halvings = [k for k, block in enumerate(self.blocks) if block._depthwise_conv.stride[0] == 2]  # noqa: SLF001
         self._last = {*(k - 1 for k in halvings[2:]), len(self.blocks) - 1}
@@ -62,7 +57,7 @@ class TrainedFeatures(nn.Module):
         """Returns maps of features, the largest first: (N, 3, H, W) in [-1, 1] → (N, ``CHANNELS``, …)."""
         if img.shape[-1] != SIDE:
             img = F.interpolate(img.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
-        x = self.stem(((img + 1) / 2 - self.mean) / self.std)
+        x = self.stem((img + 1) / 2)
         maps = []
         for k, block in enumerate(self.blocks):
             x = block(x)
