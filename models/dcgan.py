@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.contract import ModelSpec
+from models.spectral_norm import spectral_norm
 
 INIT_STD = 0.02
 
@@ -81,6 +82,7 @@ class Discriminator(nn.Module):
             channels = width
         layers += [nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, 1, 1), nn.Flatten()]
         self.layers = nn.Sequential(*layers)
+        self.register_load_state_dict_pre_hook(_take_old_gains)  # type: ignore[no-untyped-call]
         self.apply(init_weights)
         for layer in self.convolutions():
             if init == "orthogonal":
@@ -88,8 +90,7 @@ class Discriminator(nn.Module):
                 # Spectral norm does not see a weight's size, but the larger it is the slower it turns.
                 layer.weight.data *= INIT_STD / layer.weight.data.square().mean().sqrt()
             if norm == "spectral":
-                nn.utils.parametrizations.spectral_norm(layer)
-                nn.utils.parametrize.register_parametrization(layer, "weight", Gain(gain))
+                spectral_norm(layer, gain)
 
     def convolutions(self) -> list[nn.Conv2d]:
         """Returns the convolutions, the first one first."""
@@ -105,18 +106,10 @@ class Discriminator(nn.Module):
         return torch.sigmoid(self(img))
 
 
-class Gain(nn.Module):
-    """A fixed factor on a layer's weight; part of the state, since widening a network changes it."""
-
-    gain: Tensor
-
-    def __init__(self, gain: float) -> None:
-        super().__init__()
-        self.register_buffer("gain", torch.tensor(gain))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Returns the weight, scaled."""
-        return self.gain * weight
+def _take_old_gains(_: nn.Module, state: dict[str, Tensor], *__: object) -> None:
+    """Renames what a checkpoint has that was written when the gain was a parametrization of its own."""
+    for name in [name for name in state if name.endswith("weight.1.gain")]:
+        state[name.replace("weight.1.gain", "weight.0.gain")] = state.pop(name)
 
 
 def init_weights(module: nn.Module) -> None:

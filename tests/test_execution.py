@@ -90,6 +90,7 @@ def test_a_recorded_step_is_the_same_step(
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to wait for")
 def test_a_step_does_not_wait_for_the_gpu(toy_pixels: np.ndarray) -> None:
     config = dataclasses.replace(TOY_CONFIG, execution="eager", mirror=True)

@@ -54,9 +54,14 @@ def set_arithmetic(config: TrainConfig, device: torch.device) -> None:
         torch.backends.cudnn.allow_tf32 = config.arithmetic != "float32"
 
 
+def product_dtype(config: TrainConfig) -> torch.dtype:
+    """Returns the type of what is multiplied; ``tf32`` is a matter of the products alone."""
+    return torch.bfloat16 if config.arithmetic == "bfloat16" else torch.float32
+
+
 def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
     """Returns the context in which products are computed as the recipe says."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.arithmetic == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=product_dtype(config) == torch.bfloat16)
 
 
 class Compiled:

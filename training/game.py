@@ -12,7 +12,7 @@ from training.checkpoint import prefixed, select
 from training.config import TrainConfig
 from training.distributed import World
 from training.draws import Draws
-from training.execution import LAYOUT_FORMATS, autocast, plain
+from training.execution import LAYOUT_FORMATS, autocast, plain, product_dtype
 from training.losses import hinge, make_loss
 from training.pace import Turn
 from training.perceptual import Perceptual
@@ -53,7 +53,7 @@ class Game:
         self.augment = Augment(config).to(device)
         self.regularisation = Regularisation(config).to(device)
         self.perceptual = Perceptual().to(device) if config.perceptual else None
-        self.features = TrainedFeatures().to(device) if config.vision_aided else None
+        self.features = TrainedFeatures(product_dtype(config)).to(device) if config.vision_aided else None
         self._draws = draws
 
     def play(self, players: Players, pixels: Tensor, now: Turn) -> StepStats:

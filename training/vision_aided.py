@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.nn.utils.parametrizations import spectral_norm
 
+from models.spectral_norm import spectral_norm
 from training.features import Standardised, open_lite
 
 VERSION = 1
@@ -35,11 +35,14 @@ MOMENTUM = 0.02
 class TrainedFeatures(nn.Module):
     """EfficientNet-Lite1 up to its last block, BatchNorm folded; it is not trained on.
 
+    Args:
+        dtype: Of its weights; where it is not float32, it is to be run under autocast to it.
+
     Raises:
         ExtractorError: If the package of its weights is missing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         net = open_lite(VERSION, SIDE)
         _fold(net, "_conv_stem", "_bn0")
@@ -47,7 +50,12 @@ class TrainedFeatures(nn.Module):
             for convolution, norm in _PAIRS:
                 if hasattr(block, convolution):
                     _fold(block, convolution, norm)
-        self.stem = nn.Sequential(Standardised(), net._conv_stem, net._swish)  # noqa: SLF001
+            block._swish = nn.ReLU6(inplace=True)  # noqa: SLF001 - else each is a copy in memory
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d):
+                _pad_within(layer)
+        net.to(dtype)  # autocast would do so in every step
+        self.stem = nn.Sequential(Standardised(), net._conv_stem, nn.ReLU6(inplace=True))  # noqa: SLF001
         self.blocks = net._blocks  # noqa: SLF001
         halvings = [k for k, block in enumerate(self.blocks) if block._depthwise_conv.stride[0] == 2]  # noqa: SLF001
         self._last = {*(k - 1 for k in halvings[2:]), len(self.blocks) - 1}
@@ -98,6 +106,14 @@ _PAIRS = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv
 def _fold(module: nn.Module, convolution: str, norm: str) -> None:
     setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
     setattr(module, norm, nn.Identity())
+
+
+def _pad_within(layer: nn.Conv2d) -> None:
+    """Has a convolution pad by itself where it pads all sides alike, instead of a copy with a border."""
+    match layer.static_padding:
+        case nn.ZeroPad2d(padding=(left, right, top, bottom)) if left == right == top == bottom:
+            layer.padding = (left, left)
+            layer.static_padding = nn.Identity()
 
 
 def _head(channels: int) -> nn.Sequential:

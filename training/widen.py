@@ -73,6 +73,6 @@ def _set_weight(layer: nn.Conv2d, weight: Tensor) -> None:
         "parametrizations.weight.original": weight * (size / weight.square().mean().sqrt()),
         "parametrizations.weight.0._u": left[:, 0],
         "parametrizations.weight.0._v": right[0],
-        "parametrizations.weight.1.gain": values[0],
+        "parametrizations.weight.0.gain": values[0],
     }
     layer.load_state_dict(layer.state_dict() | state)
