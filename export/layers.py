@@ -19,6 +19,9 @@ HALF_FROM = 1024
 
 KERNEL = 4
 
+MOST_PARTS = 32
+"""Values that are joined or cut in one node: ONNX Runtime records no more of them as a CUDA graph."""
+
 PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Parities of an output pixel's row and column: four convolutions that together are a transposed one."""
 
@@ -177,10 +180,23 @@ class Writer:
         return self.constant(np.array(sizes, np.int64))
 
     def split(self, value: str, count: int) -> list[str]:
-        """Cuts a value along its first axis into ``count`` parts."""
+        """Cuts a value along its first axis into ``count`` equal parts."""
+        if count > MOST_PARTS:
+            rest = count - MOST_PARTS + 1
+            sizes = self.shape(*[1] * (MOST_PARTS - 1), rest)
+            *parts, last = self._cut([value, sizes], MOST_PARTS)
+            return parts + self.split(last, rest)
+        return self._cut([value], count, num_outputs=count)
+
+    def join(self, parts: list[str]) -> str:
+        """Puts values of equal length one after the other along their first axis."""
+        first, rest = parts[: MOST_PARTS - 1], parts[MOST_PARTS - 1 :]
+        return self.add("Concat", *first, *([self.join(rest)] if len(rest) > 1 else rest), axis=0)
+
+    def _cut(self, inputs: list[str], count: int, **attributes: int) -> list[str]:
         stem = self._name("part")
         parts = [f"{stem}.{k}" for k in range(count)]
-        self.nodes.append(helper.make_node("Split", [value], parts, axis=0, num_outputs=count))
+        self.nodes.append(helper.make_node("Split", inputs, parts, axis=0, **attributes))
         return parts
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401 - as ONNX has them

@@ -210,7 +210,7 @@ def _multiply(writer: Writer, windows: str, formula: Formula, layer: Layer, name
         bias = np.tile(_bias(layer), len(PHASES) // len(kernels))
         terms[centre] = writer.add("Add", terms[centre], writer.constant(bias, f"{name}.bias.{k}"))
         products += terms
-    value = writer.add("Reshape", writer.add("Concat", *products, axis=0), writer.shape(len(transform), -1))
+    value = writer.add("Reshape", writer.join(products), writer.shape(len(transform), -1))
     value = writer.add("Gemm", writer.constant(np.pad(output, ((0, 1), (0, 0)))), value)
     return writer.add("Relu", value) if layer.relu else value
 

@@ -72,6 +72,13 @@ def test_a_picture_has_the_bytes_that_it_has_alone(form: Form) -> None:
         np.testing.assert_array_equal(alone[0], together[k])
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_form_can_be_recorded_as_a_cuda_graph(model: onnx.ModelProto, form: Form) -> None:
+    """ONNX Runtime refuses to record a Concat of more than 32 inputs; the like of Split is not tried."""
+    nodes = form(model).graph.node
+    assert max(max(len(node.input), len(node.output)) for node in nodes) <= 32
+
+
 @pytest.mark.parametrize("name", set(FORMS) - {"transposed"})
 def test_a_form_is_another_graph(model: onnx.ModelProto, name: str) -> None:
     left = operators(FORMS[name](model)).count("ConvTranspose")
