@@ -1,7 +1,7 @@
 """A model file, loaded: what it says of itself, and the runners that grow its pictures."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ OTHER_SIZES = {"cpu": (4,), "openvino": (4, 16), "cuda": (1, 16, 256)}
 
 PROBE_COUNT = 4
 """Pictures whose bytes tell one kind of processor from another."""
+
+REPEATS = 3
+"""Times that a card has to give a batch the same bytes again: a transposed convolution on an H100 gave some
+of 64 pictures others each time."""
 
 CUDA_LANES = 2
 """While one lane's pictures are copied from the card, the other's are computed."""
@@ -172,11 +176,16 @@ def _cuda(opened: Opened, settings: Settings) -> Plan:
     file, session = opened.file, opened.session
     card = read_card(session)
     candidates = settings.batch_sizes or (BASE_SIZES["cuda"], *OTHER_SIZES["cuda"])
-    first = CudaRunner(session, sorted(candidates))
+    first = card_runner(file, session, sorted(candidates))
     sizes = _find_sizes(first.run, "cuda", card, settings)
-    lanes = settings.lanes or CUDA_LANES
-    runners = [CudaRunner(file.open(threads=1), sizes) for _ in range(lanes)]
     batch = layout.probe(sizes[-1], card.spec.z_dim)
+    if not all(layout.agree(first.run, first.run, batch) for _ in range(REPEATS)):
+        raise ModelFileError(
+            "on this card its pictures have other bytes from run to run, as those of transposed convolutions "
+            "may; write it in a form without: python -m export.convert SRC DST --form phases"
+        )
+    lanes = settings.lanes or CUDA_LANES
+    runners = [card_runner(file, file.open(threads=1), sizes) for _ in range(lanes)]
     plan = Layout(
         lanes=lanes,
         threads=1,
@@ -185,6 +194,25 @@ def _cuda(opened: Opened, settings: Settings) -> Plan:
         pictures_per_s=round(layout.measure([runner.run for runner in runners], batch), 1),
     )
     return card, plan, tuple(runners), None
+
+
+def card_runner(
+    file: ModelFile, session: ort.InferenceSession, sizes: Sequence[int], device: str = "cuda"
+) -> Runner:
+    """Returns a runner of CUDA graphs; where they cannot be recorded, after a sentence, one without.
+
+    Args:
+        file: What is opened anew in that case.
+        session: A session opened with graphs.
+        sizes: Batch sizes that may run, ascending.
+        device: Where the runner's buffers are.
+    """
+    try:
+        return CudaRunner(session, sizes, device)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base of their own
+        reason = str(error).strip().splitlines()[-1]
+        log.warning("the model is not recorded as CUDA graphs, which costs speed only: %s", reason)
+    return SessionRunner(file.open(threads=1, recorded=False), sizes)
 
 
 def _find_sizes(run: Run, provider: str, card: ModelCard, settings: Settings) -> tuple[int, ...]:

@@ -62,24 +62,25 @@ class ModelFile:
         self.content.seek(0)
         return hashlib.file_digest(self.content, "sha256").hexdigest()
 
-    def open(self, threads: int) -> ort.InferenceSession:
+    def open(self, threads: int, *, recorded: bool = True) -> ort.InferenceSession:
         """Opens a session.
 
         Args:
             threads: Processor threads of one inference; with 1 a run stays in the thread that calls it.
+            recorded: Whether a CUDA card records runs as graphs, for ``CudaRunner``.
 
         Raises:
             ModelFileError: If ONNX Runtime cannot load the file.
             ProviderError: If it fell back to another provider.
         """
         wanted = EXECUTION_PROVIDERS[self.provider]
-        providers: list[Any] = [(wanted, self._provider_options(threads))]
+        providers: list[Any] = [(wanted, self._provider_options(threads, recorded=recorded))]
         if wanted != CPU:
             providers.append(CPU)
         try:
             # Under load each lane has a core, and a pool's thread that took one would be waited for.
             session = run_behind(
-                lambda: ort.InferenceSession(self._address(), _session_options(threads), providers=providers)
+                lambda: ort.InferenceSession(self._address(), self._options(threads), providers=providers)
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise ModelFileError(f"it is not one that ONNX Runtime can load: {error}") from error
@@ -98,7 +99,17 @@ class ModelFile:
         own = f"/dev/fd/{self.content.fileno()}"
         return own if os.path.exists(own) else self.content.name  # noqa: PTH110 - a name, not a place
 
-    def _provider_options(self, threads: int) -> dict[str, str]:
+    def _options(self, threads: int) -> ort.SessionOptions:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Errors: the rest is about graph optimisations. On a card even they are of kernels tried on the way
+        # to one that can be had; a run that fails raises besides.
+        options.log_severity_level = 4 if self.provider == "cuda" else 3
+        # Threads that spin while they wait would take the cores from the threads that answer and encode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+    def _provider_options(self, threads: int, *, recorded: bool) -> dict[str, str]:
         options = dict(PRECISIONS[self.provider][self.precision])
         match self.provider:
             case "cuda":
@@ -106,22 +117,13 @@ class ModelFile:
                 options |= {
                     "cudnn_conv_algo_search": "HEURISTIC",
                     "prefer_nhwc": "1",
-                    "enable_cuda_graph": "1",
+                    "enable_cuda_graph": "1" if recorded else "0",
                 }
             case "openvino":
                 # OpenVINO's own settings; the provider's option "precision" knows no bf16 on a processor.
                 hints = options | {"INFERENCE_NUM_THREADS": str(threads)}
                 options = {"device_type": "CPU", "load_config": json.dumps({"CPU": hints})}
         return options
-
-
-def _session_options(threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors: the rest is about graph optimisations
-    # Threads that spin while they wait would take the cores from the threads that answer and encode.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
 
 
 def choose_provider(wanted: Provider) -> str:

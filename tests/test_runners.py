@@ -5,11 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
 from app.card import Card
+from app.model import card_runner
 from app.runners import CudaRunner, SessionRunner
+from app.sessions import ModelFile
 from models.contract import latents
 
 WAIT_S = 10.0
@@ -87,3 +90,22 @@ def test_who_wants_a_card_alone_waits_for_its_users_and_new_ones_wait_for_it() -
         for done in (first, second, third):
             done.result(WAIT_S)
     assert order == ["user", "recorder", "latecomer"]
+
+
+def test_what_cannot_be_recorded_is_run_without_after_a_sentence(
+    toy_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By buffers that the graph refuses: it takes one latent at a time, and four are bound."""
+    model = onnx.load(toy_model)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    narrow = tmp_path / "narrow.onnx"
+    onnx.save(model, narrow)
+    z = latents([7], 8)
+    with narrow.open("rb") as content:
+        file = ModelFile(content, "cpu", "float32")
+        runner = card_runner(file, file.open(1), [1, 4], device="cpu")
+        assert isinstance(runner, SessionRunner)
+        np.testing.assert_array_equal(runner.run(z), SessionRunner(file.open(1)).run(z))
+    [said] = caplog.messages
+    assert said.startswith("the model is not recorded as CUDA graphs, which costs speed only: ")
