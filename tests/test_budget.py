@@ -137,6 +137,28 @@ def test_a_run_whose_heads_join_later_is_as_long_as_both_speeds_allow() -> None:
     assert dataclasses.replace(speed, aided=0.0).kimg(500, alone=16) == 20
 
 
+def test_heads_begin_after_two_fifths_of_the_pictures_unless_a_time_is_given() -> None:
+    speed = Speed(trained=40, aided=20, judged=250)
+    recipe = TrainConfig(vision_aided=0.5)
+    config = Budget(3600).fit(recipe, speed, 4_000, set())
+    assert config.vision_aided_from_kimg == pytest.approx(0.4 * config.kimg, rel=0.01)
+    asked = dataclasses.replace(recipe, vision_aided_from_kimg=10.0)
+    config = Budget(3600).fit(asked, speed, 4_000, {"vision_aided_from_kimg"})
+    assert config.vision_aided_from_kimg == 10
+
+
+def test_the_length_that_follows_the_speed_knows_that_heads_slow_it() -> None:
+    budget = Budget(1000)
+    config = budget.fit(TrainConfig(vision_aided=0.5), Speed(trained=200, aided=50, judged=2e4), 4_000, set())
+    budget.length(0)
+    began, _ = budget._first
+    budget._first = (began - 60, 0)  # as if a minute had passed since, at the speed that was measured
+    budget._next_look = 0.0
+    alone = config.vision_aided_from_kimg
+    left = budget.training_left - 1000 * alone / 200 + 60
+    assert budget.length(12_000) == pytest.approx(alone + 0.05 * left, rel=0.01)
+
+
 def test_a_length_beside_a_time_is_refused() -> None:
     args = build_parser().parse_args(["--budget", "25m", "--kimg", "5"])
     with pytest.raises(ConfigError, match="leave out --kimg"):

@@ -43,6 +43,9 @@ EXPORT_SECONDS = 15.0
 LOOKS = 20
 """Times at which the length is set anew by the speed so far."""
 
+HEADLESS = 0.4
+"""Share of the pictures that D plays alone, before heads on trained features begin."""
+
 ENOUGH = 0.5
 """Least share of the time that goes to steps; quality is measured of fewer pictures for it, or not at all."""
 
@@ -105,6 +108,11 @@ class Speed:
         if not self.aided or plain <= alone:
             return plain
         return alone + self.aided * (seconds - 1000 * alone / self.trained) / 1000
+
+    def alone(self, seconds: float) -> float:
+        """Returns the thousand pictures of a run of that time which are shown before heads begin, if any."""
+        aided = self.aided or self.trained
+        return HEADLESS * seconds / (HEADLESS / self.trained + (1 - HEADLESS) / aided) / 1000
 
     def measurement(self, samples: int) -> float:
         """Returns the seconds of one measurement of quality, with its checkpoint and its report."""
@@ -193,6 +201,7 @@ class Budget:
         self._started = time.monotonic() if started is None else started
         self._first: tuple[float, int] | None = None
         self._next_look = 0.0
+        self._alone, self._slowdown = math.inf, 1.0
 
     @property
     def spent(self) -> float:
@@ -226,8 +235,13 @@ class Budget:
                 f"of {tell_duration(self.seconds)} only {max(stepping, 0):.0f} s would be left for training, "
                 "beside loading, measuring and exporting: give more"
             )
-        kimg = speed.kimg(stepping, config.vision_aided_from_kimg)
+        alone = config.vision_aided_from_kimg
+        if "vision_aided_from_kimg" not in given:
+            alone = round_figure(speed.alone(stepping))
+        kimg = speed.kimg(stepping, alone)
+        self._alone, self._slowdown = alone, speed.trained / (speed.aided or speed.trained)
         derived = {
+            "vision_aided_from_kimg": alone,
             "kimg": round_figure(kimg),
             "ema_half_life_kimg": round_figure(min(0.02 * kimg, 20)),
             "lr_decay_from": 0.6,
@@ -296,8 +310,13 @@ class Budget:
         began, before = self._first
         if shown <= before:  # gone back, or not gone on
             return None
-        rate = (shown - before) / (now - began)
-        return (shown + rate * left) / 1000
+        rate = (self._work(shown) - self._work(before)) / (now - began)
+        work = self._work(shown) + rate * left
+        return work if work <= self._alone else self._alone + (work - self._alone) / self._slowdown
+
+    def _work(self, shown: int) -> float:
+        """Returns the thousand pictures that would have taken as long, had heads never begun."""
+        return shown / 1000 + max(0.0, shown / 1000 - self._alone) * (self._slowdown - 1)
 
 
 def round_figure(value: float) -> float:

@@ -193,6 +193,8 @@ _BEST = TrainConfig(
     translate=0.125,
     ema_half_life_kimg=10.0,
     lr_decay_from=0.6,
+    vision_aided=0.5,
+    vision_aided_from_kimg=400.0,
 )
 
 PRESETS: dict[str, TrainConfig] = {
@@ -205,10 +207,13 @@ PRESETS: dict[str, TrainConfig] = {
         kimg=160.0,
         quality_kimg=16.0,
         quality_samples=250,
+        vision_aided=0.0,
+        vision_aided_from_kimg=64.0,
     ),
     "best": _BEST,
 }
 """Named recipes: ``spec`` is the specification to the letter; ``best`` is the best start known, for a GPU;
-``light`` is the same for a computer without one, against a discriminator of half the width, in small batches.
+``light`` is the same for a computer without one, against a discriminator of half the width, in small batches,
+and without heads on trained features.
 
 What they reach is in docs/recipes.md."""
