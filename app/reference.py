@@ -35,7 +35,7 @@ PATH_PARTS = {
         "example": example,
     }
     for name, description, example in (
-        ("edition", "What decides the bytes, as `/v1/models` tells it.", "04869080eaa1-cpu-float32-0cbc9f6d"),
+        ("edition", "What decides the bytes, as `/v1/models` tells it.", "1c571f8a2ada-cpu-float32-463a5f87"),
         ("model", "Name of a model.", "avatars"),
     )
 }

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto
 
 from export.layers import KERNEL, PHASES, Layer, Writer, read_chain
@@ -37,15 +36,7 @@ def subpixel(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Source: Shi et al., "Is the deconvolution layer the same as a convolutional layer?" (2016).
     """
-
-    def write(writer: Writer, value: str, layer: Layer) -> str:
-        # Around a corner the first output is odd: it takes the pixel before the corner as its own.
-        kernel = np.concatenate([layer.phase_kernel(1 - row, 1 - column) for row, column in PHASES])
-        value = _convolve(writer, value, layer, kernel, [1, 1, 1, 1])
-        value = writer.add("DepthToSpace", value, blocksize=2, mode="DCR")
-        return writer.add("Slice", value, writer.shape(1, 1), writer.shape(-1, -1), writer.shape(2, 3))
-
-    return _rewrite(model, write)
+    return _rewrite(model, Writer.subpixel_convolve)
 
 
 def phases(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -57,9 +48,7 @@ def phases(model: onnx.ModelProto) -> onnx.ModelProto:
 
     def write(writer: Writer, value: str, layer: Layer) -> str:
         parts = [
-            _convolve(
-                writer, value, layer, layer.phase_kernel(row, column), [1 - row, 1 - column, row, column]
-            )
+            writer.convolve(value, layer, layer.phase_kernel(row, column), [1 - row, 1 - column, row, column])
             for row, column in PHASES
         ]
         return writer.add("DepthToSpace", writer.add("Concat", *parts, axis=1), blocksize=2, mode="DCR")
@@ -83,15 +72,6 @@ def _rewrite(model: onnx.ModelProto, write: Callable[[Writer, str, Layer], str])
     for layer in chain.layers[1:]:
         value = write(writer, value, layer)
     return writer.finish(model, chain, value)
-
-
-def _convolve(writer: Writer, value: str, layer: Layer, kernel: NDArray[np.float32], pads: list[int]) -> str:
-    """Adds a 2×2 convolution with the layer's bias and ReLU; its channels repeat those of the layer."""
-    inputs = [value, writer.constant(kernel)]
-    if layer.bias is not None:
-        inputs.append(writer.constant(np.tile(layer.bias, len(kernel) // len(layer.bias))))
-    value = writer.add("Conv", *inputs, kernel_shape=[2, 2], pads=pads)
-    return writer.add("Relu", value) if layer.relu else value
 
 
 FORMS: dict[str, Form] = {

@@ -26,6 +26,10 @@ PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Parities of an output pixel's row and column: four convolutions that together are a transposed one."""
 
 
+TAPS = ([3, 1], [2, 0])
+"""Rows of the kernel that make even outputs and odd ones."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """One transposed convolution of the generator, BatchNorm folded."""
@@ -56,8 +60,24 @@ class Layer:
         Returns:
             (C_out, C_in, 2, 2), as a convolution has it.
         """
-        taps = ([3, 1], [2, 0])
-        return self.weight[:, :, taps[row], :][:, :, :, taps[column]].transpose(1, 0, 2, 3)
+        return self.weight[:, :, TAPS[row], :][:, :, :, TAPS[column]].transpose(1, 0, 2, 3)
+
+    def corner_kernel(self) -> NDArray[np.float32]:
+        """Returns the taps of all outputs around a corner of the input's pixels, of which the first is odd.
+
+        Returns:
+            (4 · C_out, C_in, 2, 2), as a convolution has it.
+        """
+        return np.concatenate([self.phase_kernel(1 - row, 1 - column) for row, column in PHASES])
+
+
+def weight_around_a_corner(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inverts ``Layer.corner_kernel``: (4 · C_out, C_in, 2, 2) → (C_in, C_out, 4, 4)."""
+    weight = np.empty((kernel.shape[1], len(kernel) // len(PHASES), KERNEL, KERNEL), np.float32)
+    for (row, column), taps in zip(PHASES, np.split(kernel, len(PHASES)), strict=True):
+        for y, x in np.ndindex(2, 2):
+            weight[:, :, TAPS[1 - row][y], TAPS[1 - column][x]] = taps[:, :, y, x].T
+    return weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +213,7 @@ class Writer:
         first, rest = parts[: MOST_PARTS - 1], parts[MOST_PARTS - 1 :]
         return self.add("Concat", *first, *([self.join(rest)] if len(rest) > 1 else rest), axis=0)
 
-    def _cut(self, inputs: list[str], count: int, **attributes: int) -> list[str]:
+    def _cut(self, inputs: list[str], count: int, **attributes: Any) -> list[str]:  # noqa: ANN401 - as in ``add``
         stem = self._name("part")
         parts = [f"{stem}.{k}" for k in range(count)]
         self.nodes.append(helper.make_node("Split", inputs, parts, axis=0, **attributes))
@@ -214,6 +234,23 @@ class Writer:
         value = self.add(
             "ConvTranspose", value, *inputs, kernel_shape=[KERNEL] * 2, strides=[stride] * 2, pads=[pad] * 4
         )
+        return self.add("Relu", value) if layer.relu else value
+
+    def subpixel_convolve(self, value: str, layer: Layer) -> str:
+        """Adds a layer but the first as one convolution of 4·C' channels: (N, C, H, W) → (N, C', 2H, 2W).
+
+        On a map padded by one pixel it gives the outputs around every corner of the input's pixels.
+        """
+        value = self.convolve(value, layer, layer.corner_kernel(), [1, 1, 1, 1])
+        value = self.add("DepthToSpace", value, blocksize=2, mode="DCR")
+        return self.add("Slice", value, self.shape(1, 1), self.shape(-1, -1), self.shape(2, 3))
+
+    def convolve(self, value: str, layer: Layer, kernel: NDArray[np.float32], pads: list[int]) -> str:
+        """Adds a 2×2 convolution with the layer's bias and ReLU; its channels repeat those of the layer."""
+        inputs = [value, self.constant(kernel)]
+        if layer.bias is not None:
+            inputs.append(self.constant(np.tile(layer.bias, len(kernel) // len(layer.bias))))
+        value = self.add("Conv", *inputs, kernel_shape=[2, 2], pads=pads)
         return self.add("Relu", value) if layer.relu else value
 
     def finish(self, source: onnx.ModelProto, chain: Chain, value: str) -> onnx.ModelProto:

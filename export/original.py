@@ -6,7 +6,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.layers import KERNEL, PHASES, Layer, Writer, make_chain, other_graph, read_layer, split_constants
+from export.layers import (
+    KERNEL,
+    PHASES,
+    Layer,
+    Writer,
+    make_chain,
+    other_graph,
+    read_layer,
+    split_constants,
+    weight_around_a_corner,
+)
 from export.winograd import AROUND_A_CORNER
 from models.contract import INPUT_NAME
 
@@ -24,14 +34,18 @@ def original(model: onnx.ModelProto) -> onnx.ModelProto:
     constants, nodes = split_constants(model)
     if FIRST not in constants:
         return model
-    last = next((k for k, node in enumerate(nodes) if node.op_type == "ConvTranspose"), None)
+    last = next((k for k, node in enumerate(nodes) if node.op_type in {"Conv", "ConvTranspose"}), None)
     if last is None:
-        raise other_graph(None, "ConvTranspose")
+        raise other_graph(None, "Conv")
     relu = any(node.op_type == "Relu" for node in nodes[:last])
     layers = [_projection(constants, relu=relu)]
     while (k := len(layers)) and f"layer.{k}.bias.0" in constants:
         layers.append(_layer(constants, f"layer.{k}", layers[-1].channels[1], relu=relu))
-    layers.append(read_layer(nodes[last], constants, relu=False, first=False))
+    if nodes[last].op_type == "Conv":
+        layers.append(_last(nodes[last], constants))
+        last += 2  # DepthToSpace and Slice
+    else:  # as files were written first
+        layers.append(read_layer(nodes[last], constants, relu=False, first=False))
     writer = Writer()
     value = writer.add("Reshape", INPUT_NAME, writer.shape(-1, layers[0].channels[0], 1, 1))
     for layer in layers:
@@ -62,6 +76,13 @@ def _layer(constants: Constants, name: str, channels: int, *, relu: bool) -> Lay
             # As Layer.phase_kernel takes them: even outputs from taps 3 and 1, odd ones from 2 and 0.
             weight[:, :, 3 - row - 2 * y, 3 - column - 2 * x] = kernel[y, x]
     return Layer(weight, constants[f"{name}.bias.0"][: weight.shape[1]], relu, first=False)
+
+
+def _last(node: onnx.NodeProto, constants: Constants) -> Layer:
+    """Reads the last layer, a convolution around the corners of pixels."""
+    weight = weight_around_a_corner(constants[node.input[1]])
+    bias = constants[node.input[2]][: weight.shape[1]] if len(node.input) > 2 else None
+    return Layer(weight, bias, relu=False, first=False)
 
 
 def _taps(stored: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
