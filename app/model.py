@@ -84,8 +84,9 @@ def open_file(settings: Settings, path: Path) -> Opened:
         ModelFileError: If the file is missing, or is not ONNX.
         ProviderError: If the provider or the precision that was asked for cannot be had.
     """
-    return_large_blocks()
     provider = choose_provider(settings.provider)
+    if provider != "cuda":  # whose batches come back as large blocks: to give each back costs 20 copies of it
+        return_large_blocks()
     precision = choose_precision(settings.precision, provider)
     try:
         content = path.open("rb")
