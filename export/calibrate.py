@@ -68,8 +68,12 @@ inverse of a larger matrix would take longer than all the rest."""
 GRAM_BLOCK = 128
 """Inputs whose errors are passed on to the rest of a layer at once: one product in place of many."""
 
+RARE = 1e-4
+"""Share of a channel's values that may be clipped: a sharp generator has a few far above all others, in whose
+units the rest would be coarse."""
+
 MARGIN = 1.1
-"""Values are clipped at this much above the largest that calibration saw."""
+"""Values are clipped at this much above the largest of the others that calibration saw."""
 
 Z_SIGMAS = 4.5
 """The like for the first map, whose values are sums of normal ones: standard deviations above the mean."""
@@ -126,8 +130,8 @@ def quantise(model: onnx.ModelProto, z: NDArray[np.float32]) -> Quantised:
     chain = read_chain(model)
     _check(chain, z)
     first, *layers, last = chain.layers
-    largest, windows = _observe(model, z)
-    tops = [_first_top(first), *(MARGIN * top for top in largest[1:])]
+    large, windows = _observe(model, z)
+    tops = [_first_top(first), *(MARGIN * top for top in large[1:])]
     units = [np.maximum(top, 0.02 * top.max() or 1.0) / UNITS for top in tops]
     places = (np.arange(PLACES) - PLACES // 2) * (8 / PLACES)
     return Quantised(
@@ -162,16 +166,33 @@ def _observe(model: onnx.ModelProto, z: NDArray[np.float32]) -> tuple[list[Float
     """Looks at the maps between layers.
 
     Returns:
-        For each its channels' largest values, (C,), and windows of it from random places, (rows, 4·C) in
-        (row, column, channel).
+        For each its channels' largest values but for the share of ``RARE``, (C,), and windows of it from
+        random places, (rows, 4·C) in (row, column, channel).
     """
     draws = np.random.default_rng(0)
-    largest, windows = [], []
+    large, windows = [], []
     for share, maps in _maps(model, z):
-        largest.append([img.max((0, 2, 3)) for img in maps])
+        large.append([_largest(img, _rare(img, len(z))) for img in maps])
         windows.append([_windows(img, round(share * GRAM_ROWS), draws) for img in maps])
-    tops: list[Floats] = [np.max(parts, axis=0) for parts in zip(*largest, strict=True)]
+    tops: list[Floats] = []
+    for parts in zip(*large, strict=True):
+        values = np.concatenate(parts, axis=1)  # (C, n)
+        rank = values.shape[1] - parts[0].shape[1]
+        tops.append(np.partition(values, rank, axis=1)[:, rank])
     return tops, [np.concatenate(parts) for parts in zip(*windows, strict=True)]
+
+
+def _rare(img: Floats, pictures: int) -> int:
+    """Returns how many of a channel's values in all pictures are at or above its clip."""
+    return int(RARE * pictures * img.shape[2] * img.shape[3]) + 1
+
+
+def _largest(img: Floats, count: int) -> Floats:
+    """Returns the largest values of each channel: (n, C, H, W) → (C, at most ``count``)."""
+    values = img.transpose(1, 0, 2, 3).reshape(img.shape[1], -1)
+    count = min(count, values.shape[1])
+    large: Floats = np.partition(values, -count, axis=1)[:, -count:]
+    return large
 
 
 def _maps(model: onnx.ModelProto, z: NDArray[np.float32]) -> Iterator[tuple[float, list[Floats]]]:
