@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrize
 
-FIRST_ITERATIONS = 15
-"""Of the power method, for vectors that fit the first weight; as torch has them."""
+FIRST_ITERATIONS = 16
+"""Of the power method, for vectors that fit the first weight."""
 
 
 class SpectralNorm(nn.Module):

@@ -138,10 +138,12 @@ def test_a_run_whose_heads_join_later_is_as_long_as_both_speeds_allow() -> None:
 
 
 def test_heads_begin_after_two_fifths_of_the_pictures_unless_a_time_is_given() -> None:
-    speed = Speed(trained=40, aided=20, judged=250)
+    speed = Speed(trained=400, aided=200, judged=2500)
     recipe = TrainConfig(vision_aided=0.5)
     config = Budget(3600).fit(recipe, speed, 4_000, set())
     assert config.vision_aided_from_kimg == pytest.approx(0.4 * config.kimg, rel=0.01)
+    short = Budget(900).fit(recipe, speed, 4_000, set())
+    assert short.vision_aided_from_kimg == 2000 * recipe.batch_size / 1000
     asked = dataclasses.replace(recipe, vision_aided_from_kimg=10.0)
     config = Budget(3600).fit(asked, speed, 4_000, {"vision_aided_from_kimg"})
     assert config.vision_aided_from_kimg == 10
@@ -149,14 +151,16 @@ def test_heads_begin_after_two_fifths_of_the_pictures_unless_a_time_is_given() -
 
 def test_the_length_that_follows_the_speed_knows_that_heads_slow_it() -> None:
     budget = Budget(1000)
-    config = budget.fit(TrainConfig(vision_aided=0.5), Speed(trained=200, aided=50, judged=2e4), 4_000, set())
+    config = budget.fit(
+        TrainConfig(vision_aided=0.5), Speed(trained=2000, aided=500, judged=2e5), 4_000, set()
+    )
     budget.length(0)
     began, _ = budget._first
     budget._first = (began - 60, 0)  # as if a minute had passed since, at the speed that was measured
     budget._next_look = 0.0
     alone = config.vision_aided_from_kimg
-    left = budget.training_left - 1000 * alone / 200 + 60
-    assert budget.length(12_000) == pytest.approx(alone + 0.05 * left, rel=0.01)
+    left = budget.training_left - 1000 * alone / 2000 + 60
+    assert budget.length(120_000) == pytest.approx(alone + 0.5 * left, rel=0.01)
 
 
 def test_a_length_beside_a_time_is_refused() -> None:

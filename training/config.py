@@ -99,7 +99,7 @@ class TrainConfig:
     """Weight of the distance between mean features of real and generated pictures in G's loss; 0 is off."""
     vision_aided: float = 0.0
     """Weight in G's loss of what heads on a trained network's features say, beside D; 0 is off."""
-    vision_aided_from_kimg: float = 50.0
+    vision_aided_from_kimg: float = 250.0
     """Thousand pictures shown until those heads begin: first G must learn from D what belongs where."""
     ema_half_life_kimg: float = 0.0
     """Half-life of the averaged generator, in thousand pictures; 0 keeps no average."""
