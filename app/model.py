@@ -11,7 +11,7 @@ import onnxruntime as ort
 from app import layout
 from app.layout import Layout, Run
 from app.memory import return_large_blocks
-from app.runners import CudaRunner, Pictures, Runner, SessionRunner
+from app.runners import CARD, CudaRunner, Pictures, Runner, SessionRunner
 from app.sessions import ModelFile, ProviderError, choose_precision, choose_provider, read_card
 from app.settings import Settings
 from models.contract import ModelCard, ModelFileError, SeedlingError
@@ -213,7 +213,7 @@ def card_runner(
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base of their own
         reason = str(error).strip().splitlines()[-1]
         log.warning("the model is not recorded as CUDA graphs, which costs speed only: %s", reason)
-    return SessionRunner(file.open(threads=1, recorded=False), sizes)
+    return SessionRunner(file.open(threads=1, recorded=False), sizes, CARD)
 
 
 def _find_sizes(run: Run, provider: str, card: ModelCard, settings: Settings) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -51,17 +52,22 @@ class SessionRunner:
     Args:
         session: The session.
         sizes: Batch sizes that may run, ascending; empty runs any.
+        card: The card that it computes on, if it does.
     """
 
-    def __init__(self, session: ort.InferenceSession, sizes: Sequence[int] = ()) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, sizes: Sequence[int] = (), card: Card | None = None
+    ) -> None:
         self.session = session
         self.sizes = tuple(sizes)
+        self._turn = card.shared if card else nullcontext
         self.threads: int = session.get_session_options().intra_op_num_threads
 
     def run(self, z: Latents) -> Pictures:
         """Grows a batch: (N, z_dim) float32 → (N, H, W, C) uint8; N at most the largest size."""
         full = pad(z, self.sizes) if self.sizes else z
-        pictures: Pictures = self.session.run([OUTPUT_NAME], {INPUT_NAME: full})[0]
+        with self._turn():
+            pictures: Pictures = self.session.run([OUTPUT_NAME], {INPUT_NAME: full})[0]
         return pictures[: len(z)]
 
 

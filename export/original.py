@@ -80,7 +80,10 @@ def _layer(constants: Constants, name: str, channels: int, *, relu: bool) -> Lay
 
 def _last(node: onnx.NodeProto, constants: Constants) -> Layer:
     """Reads the last layer, a convolution around the corners of pixels."""
-    weight = weight_around_a_corner(constants[node.input[1]])
+    kernel = constants.get(node.input[1], np.empty(0))
+    if kernel.shape[2:] != (2, 2) or len(kernel) % len(PHASES):
+        raise other_graph(node, "a 2×2 convolution of four times as many channels")
+    weight = weight_around_a_corner(kernel)
     bias = constants[node.input[2]][: weight.shape[1]] if len(node.input) > 2 else None
     return Layer(weight, bias, relu=False, first=False)
 

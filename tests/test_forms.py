@@ -189,6 +189,14 @@ def test_a_winograd_file_without_its_last_layer_is_refused(model: onnx.ModelProt
         original(broken)
 
 
+def test_a_winograd_file_with_another_last_layer_is_refused(model: onnx.ModelProto) -> None:
+    broken = winograd(model)
+    last = next(node for node in broken.graph.node if node.op_type == "Conv")
+    last.input[1] = last.input[0]
+    with pytest.raises(ModelFileError, match="expected a 2×2 convolution"):
+        original(broken)
+
+
 @pytest.mark.parametrize("form", [*FORMS.values(), half], ids=[*FORMS, "half"])
 def test_a_converted_file_is_refused(model: onnx.ModelProto, form: Form) -> None:
     with pytest.raises(ModelFileError, match=r"found Gemm .*convert the original"):

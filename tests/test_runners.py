@@ -11,7 +11,7 @@ import pytest
 
 from app.card import Card
 from app.model import card_runner
-from app.runners import CudaRunner, SessionRunner
+from app.runners import CARD, CudaRunner, SessionRunner
 from app.sessions import ModelFile
 from models.contract import latents
 
@@ -107,5 +107,11 @@ def test_what_cannot_be_recorded_is_run_without_after_a_sentence(
         runner = card_runner(file, file.open(1), [1, 4], device="cpu")
         assert isinstance(runner, SessionRunner)
         np.testing.assert_array_equal(runner.run(z), SessionRunner(file.open(1)).run(z))
+        with ThreadPoolExecutor(1) as caller:
+            with CARD.alone():  # somebody else records
+                done = caller.submit(runner.run, z)
+                with pytest.raises(TimeoutError):
+                    done.result(0.2)
+            done.result(WAIT_S)
     [said] = caplog.messages
     assert said.startswith("the model is not recorded as CUDA graphs, which costs speed only: ")
