@@ -186,7 +186,10 @@ def _cuda(opened: Opened, settings: Settings) -> Plan:
             "may; write it in a form without: python -m export.convert SRC DST --form phases"
         )
     lanes = settings.lanes or CUDA_LANES
-    runners = [card_runner(file, file.open(threads=1), sizes) for _ in range(lanes)]
+    if isinstance(first, SessionRunner):  # it could not be recorded, and several lanes may share it
+        runners: list[Runner] = [SessionRunner(first.session, sizes, CARD)] * lanes
+    else:
+        runners = [CudaRunner(file.open(threads=1), sizes) for _ in range(lanes)]
     plan = Layout(
         lanes=lanes,
         threads=1,

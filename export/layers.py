@@ -25,6 +25,9 @@ MOST_PARTS = 32
 PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Parities of an output pixel's row and column: four convolutions that together are a transposed one."""
 
+AROUND_A_CORNER = PHASES[::-1]
+"""The same of the outputs around a corner of the input's pixels: the first is odd."""
+
 
 TAPS = ([3, 1], [2, 0])
 """Rows of the kernel that make even outputs and odd ones."""
@@ -68,15 +71,15 @@ class Layer:
         Returns:
             (4 · C_out, C_in, 2, 2), as a convolution has it.
         """
-        return np.concatenate([self.phase_kernel(1 - row, 1 - column) for row, column in PHASES])
+        return np.concatenate([self.phase_kernel(*phase) for phase in AROUND_A_CORNER])
 
 
 def weight_around_a_corner(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     """Inverts ``Layer.corner_kernel``: (4 · C_out, C_in, 2, 2) → (C_in, C_out, 4, 4)."""
     weight = np.empty((kernel.shape[1], len(kernel) // len(PHASES), KERNEL, KERNEL), np.float32)
-    for (row, column), taps in zip(PHASES, np.split(kernel, len(PHASES)), strict=True):
+    for (row, column), taps in zip(AROUND_A_CORNER, np.split(kernel, len(PHASES)), strict=True):
         for y, x in np.ndindex(2, 2):
-            weight[:, :, TAPS[1 - row][y], TAPS[1 - column][x]] = taps[:, :, y, x].T
+            weight[:, :, TAPS[row][y], TAPS[column][x]] = taps[:, :, y, x].T
     return weight
 
 

@@ -7,6 +7,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export.layers import (
+    AROUND_A_CORNER,
     KERNEL,
     PHASES,
     Layer,
@@ -17,7 +18,6 @@ from export.layers import (
     split_constants,
     weight_around_a_corner,
 )
-from export.winograd import AROUND_A_CORNER
 from models.contract import INPUT_NAME
 
 Constants = dict[str, NDArray[Any]]
@@ -66,15 +66,11 @@ def _projection(constants: Constants, *, relu: bool) -> Layer:
 def _layer(constants: Constants, name: str, channels: int, *, relu: bool) -> Layer:
     """Reads a layer's taps, of all parities in one constant or of each in its own."""
     if f"{name}.weight" in constants:
-        phases, kernels = AROUND_A_CORNER, np.split(_taps(constants[f"{name}.weight"], channels), 4, axis=3)
+        kernel = _taps(constants[f"{name}.weight"], channels)
     else:
-        phases = list(PHASES)
-        kernels = [_taps(constants[f"{name}.weight.{k}"], channels) for k in range(len(PHASES))]
-    weight = np.empty((channels, kernels[0].shape[3], KERNEL, KERNEL), np.float32)
-    for (row, column), kernel in zip(phases, kernels, strict=True):
-        for y, x in np.ndindex(2, 2):
-            # As Layer.phase_kernel takes them: even outputs from taps 3 and 1, odd ones from 2 and 0.
-            weight[:, :, 3 - row - 2 * y, 3 - column - 2 * x] = kernel[y, x]
+        names = [f"{name}.weight.{PHASES.index(phase)}" for phase in AROUND_A_CORNER]
+        kernel = np.concatenate([_taps(constants[part], channels) for part in names])
+    weight = weight_around_a_corner(kernel)
     return Layer(weight, constants[f"{name}.bias.0"][: weight.shape[1]], relu, first=False)
 
 
@@ -89,5 +85,5 @@ def _last(node: onnx.NodeProto, constants: Constants) -> Layer:
 
 
 def _taps(stored: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    """(4, C_in · C) → (2, 2, C_in, C)."""
-    return stored.reshape(2, 2, channels, -1)
+    """(4, C_in · C) → (C, C_in, 2, 2), as a convolution has it."""
+    return stored.reshape(2, 2, channels, -1).transpose(3, 2, 0, 1)

@@ -13,6 +13,7 @@ Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (201
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.layers import KERNEL, PHASES, Layer, Writer, read_chain
+from export.layers import AROUND_A_CORNER, KERNEL, PHASES, Layer, Writer, read_chain
 from models.contract import INPUT_NAME
 
 WINDOW = 4
@@ -45,9 +46,6 @@ class Algorithm(NamedTuple):
 def _matrix(*rows: list[float]) -> NDArray[np.float32]:
     return np.array(rows, np.float32)
 
-
-AROUND_A_CORNER = [(1 - row, 1 - column) for row, column in PHASES]
-"""The parities of the outputs around a corner of the input's pixels: the first is odd."""
 
 F2 = Algorithm(
     _matrix([1, -1, 0], [0, 1, 0], [0, -1, 1]),
@@ -183,7 +181,7 @@ def _windows(writer: Writer, source: Map, step: int, tiles: int) -> str:
 
 
 def _kernels(
-    writer: Writer, layer: Layer, algorithm: Algorithm, phases: list[tuple[int, int]], name: str
+    writer: Writer, layer: Layer, algorithm: Algorithm, phases: Sequence[tuple[int, int]], name: str
 ) -> list[str]:
     """Writes the factors of some parities' kernels, side by side: (C_in, phases · C_out) each.
 

@@ -47,7 +47,7 @@ HEADLESS = 0.4
 """Share of the pictures that D plays alone, before heads on trained features begin."""
 
 HEADLESS_STEPS = 2000
-"""Fewest steps of that. After 500 G drew too little, and heads misled it; after 5,000 they helped."""
+"""Fewest steps of that. After 500 G drew too little, and heads misled it; after 4,800 they helped."""
 
 ENOUGH = 0.5
 """Least share of the time that goes to steps; quality is measured of fewer pictures for it, or not at all."""
@@ -240,8 +240,8 @@ class Budget:
             )
         alone = config.vision_aided_from_kimg
         if "vision_aided_from_kimg" not in given:
-            alone = max(speed.alone(stepping), HEADLESS_STEPS * config.batch_size / 1000)
-            alone = round_figure(alone)
+            fewest = HEADLESS_STEPS * config.batch_size / 1000
+            alone = round_figure(max(speed.alone(stepping), fewest))
         kimg = speed.kimg(stepping, alone)
         self._alone, self._slowdown = alone, speed.trained / (speed.aided or speed.trained)
         derived = {
