@@ -1,13 +1,12 @@
 """A generator in small integers: which ones, chosen by calibration.
 
-Every value between layers is one of 0…255 in units of its channel, every weight one of -64…64, and
+Every value between layers is one of 0…255 in units of its channel, every weight one of -127…127, and
 every sum stays below 2^24, so that float32 holds it exactly. What this gives and costs:
 docs/adr/0008-integer-graph.md.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.layers import PHASES, Chain, Layer, read_chain
+from export.sums import GRAM_TAPS, Floats, Sums
 from models.contract import (
     INPUT_NAME,
     PIXEL_OFFSET,
@@ -25,26 +25,17 @@ from models.contract import (
     to_uint8,
 )
 
-Floats = NDArray[np.floating[Any]]
-
 UNITS = 255
 """Largest value between layers: uint8. What follows ReLU is never negative, so zero is 0."""
 
-WEIGHT_UNITS = 64
-"""Largest weight. Processors with AVX2 and without VNNI add two products in 16 bits, where they saturate:
-2·255·64 fits, 2·255·127 does not."""
-
 FIRST_WEIGHT_UNITS = 127
-"""Largest weight of the first layer, whose inputs are digits below 128: 2·127·127 fits."""
+"""Largest weight of the first layer, whose inputs are digits below 128: 2·127·127 fits in 16 bits."""
 
 DIGIT = 128
 """Base of what needs more than 8 bits: latents, and the weights of the last layer."""
 
 LAST_WEIGHT_UNITS = 64 * DIGIT
 """Largest weight of the last layer, in two digits, for its error is seen as it is."""
-
-EXACT = 1 << 24
-"""float32 holds every integer up to this: sums below it are converted without rounding."""
 
 Z_UNITS = 512
 """Latents are rounded to 1/512, a power of two: multiplying by it rounds nothing."""
@@ -61,13 +52,6 @@ TAIL = ["Tanh", "Mul", "Add", "Clip", "Cast", "Transpose"]
 GRAM_ROWS = 8192
 """Windows of calibration, about, by which weights are rounded."""
 
-GRAM_TAPS = 2048
-"""Layers of more inputs an output have their weights rounded to the nearest: it costs them little, and the
-inverse of a larger matrix would take longer than all the rest."""
-
-GRAM_BLOCK = 128
-"""Inputs whose errors are passed on to the rest of a layer at once: one product in place of many."""
-
 RARE = 1e-4
 """Share of a channel's values that may be clipped: a sharp generator has a few far above all others, in whose
 units the rest would be coarse."""
@@ -78,23 +62,19 @@ MARGIN = 1.1
 Z_SIGMAS = 4.5
 """The like for the first map, whose values are sums of normal ones: standard deviations above the mean."""
 
+SPLIT_FROM = 2
+"""The first map whose channels are split, counted from 0: before, it costs the most and gives the least."""
+
+SPLIT = (1 / 8, 1 / 2)
+"""What share of a map's channels, the strongest, are written as two, and where the lower one ends and the
+upper one begins, as a share of the largest value."""
+
+LAST_SPLIT = (1 / 2, 1 / 5)
+"""The same of the last map, whose errors are seen as they are. Most of its values are far below the largest,
+and its weights have two digits, so the lower ones may be finer than the upper."""
+
 BATCH = 16
 """Pictures a run of calibration."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sums:
-    """A layer in integers: P matrix products, each K inputs → n outputs.
-
-    An output is ``round((x @ weight + bias) * scale)``, clipped to the range of what it is.
-    """
-
-    weight: NDArray[np.int32]
-    """(P, K, n)."""
-    bias: NDArray[np.int32]
-    """(P, n)."""
-    scale: NDArray[np.float32]
-    """(P, n)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +89,60 @@ class Quantised:
     """The like, to places in the table, counted from its middle."""
     table: NDArray[np.uint8]
     """(PLACES,), pixels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Channels:
+    """How a map between layers is written: its channels, some of them as two, in another order.
+
+    What is written of a channel is ``clip(round((value - start) / unit), 0, 255)``.
+    """
+
+    source: NDArray[np.intp]
+    """Of which channel of the generator each is, (P,)."""
+    starts: Floats
+    """(P,): 0, or where the upper one of two begins; the lower one is full there."""
+    units: Floats
+    """(P,)."""
+
+    @classmethod
+    def choose(cls, top: Floats, layer: Layer, share: float, knee: float) -> "Channels":
+        """Splits the strongest channels, and puts strong ones beside weak ones.
+
+        The weights of neighbours share a budget (``PAIR_UNITS``), which is so spent best.
+
+        Args:
+            top: Largest value of each channel to expect, (C,).
+            layer: What takes them.
+            share: Of the channels, to be split; one more where their number would be odd.
+            knee: Where the lower one of two ends, as a share of the largest value.
+
+        Source: Zhao et al., "Improving Neural Network Quantization without Retraining using Outlier Channel
+        Splitting" (2019), for the idea of splitting.
+        """
+        top = np.maximum(top, 0.02 * top.max() or 1.0)
+        norms = np.sqrt(np.square(layer.weight, dtype=np.float64).sum((1, 2, 3)))
+        count = round(share * len(top))
+        count += (len(top) + count) % 2
+        split = np.argsort(-norms * top, kind="stable")[:count]
+        lower = top.copy()
+        lower[split] *= knee
+        source = np.concatenate([np.arange(len(top)), split])
+        starts = np.concatenate([np.zeros(len(top)), lower[split]])
+        units = np.concatenate([lower, top[split] - lower[split]]) / UNITS
+        order = np.argsort(-norms[source] * units, kind="stable")
+        order = np.stack([order[: len(order) // 2], order[: len(order) // 2 - 1 : -1]], axis=1).ravel()
+        return cls(source[order], starts[order], units[order])
+
+    def bias(self, layer: Layer) -> Floats:
+        """Returns the biases of the layer that makes them, (P,)."""
+        return _bias(layer)[self.source] - self.starts
+
+    def count(self, windows: Floats) -> Floats:
+        """Returns values in their units, not rounded: (rows, 4·C) → (rows, 4·P), as ``Quantised.middle``."""
+        values = windows.reshape(len(windows), len(PHASES), -1)[..., self.source]
+        counted: Floats = ((values - self.starts) / self.units).clip(0, UNITS).astype(np.float32)
+        return counted.reshape(len(windows), -1)
 
 
 def quantise(model: onnx.ModelProto, z: NDArray[np.float32]) -> Quantised:
@@ -132,14 +166,19 @@ def quantise(model: onnx.ModelProto, z: NDArray[np.float32]) -> Quantised:
     first, *layers, last = chain.layers
     large, windows = _observe(model, z)
     tops = [_first_top(first), *(MARGIN * top for top in large[1:])]
-    units = [np.maximum(top, 0.02 * top.max() or 1.0) / UNITS for top in tops]
+    splits = [(0.0, 0.5) if k < SPLIT_FROM else SPLIT for k in range(len(layers))]
+    maps = [
+        Channels.choose(top, layer, share, knee)
+        for top, layer, (share, knee) in zip(tops, [*layers, last], [*splits, LAST_SPLIT], strict=True)
+    ]
     places = (np.arange(PLACES) - PLACES // 2) * (8 / PLACES)
     return Quantised(
-        first=_first_sums(first, units[0]),
+        first=_first_sums(first, maps[0]),
         middle=tuple(
-            _middle_sums(layer, units[k], units[k + 1], windows[k]) for k, layer in enumerate(layers)
+            _middle_sums(layer, before, after, seen)
+            for layer, before, after, seen in zip(layers, maps[:-1], maps[1:], windows[:-1], strict=True)
         ),
-        last=_sums(_kernel(last, units[-1]), _bias(last), np.array(8 / PLACES), (UNITS, LAST_WEIGHT_UNITS)),
+        last=Sums.of(_kernel(last, maps[-1]), _bias(last), np.array(8 / PLACES), UNITS, LAST_WEIGHT_UNITS),
         table=to_uint8(np.tanh(places)),
     )
 
@@ -225,77 +264,28 @@ def _first_top(layer: Layer) -> Floats:
     return top
 
 
-def _first_sums(layer: Layer, after: Floats) -> Sums:
-    kernel = layer.weight.transpose(0, 2, 3, 1).reshape(1, len(layer.weight), -1) / Z_UNITS
-    bias, after = (np.tile(channels, kernel.shape[2] // len(after)) for channels in (_bias(layer), after))
-    return _sums(kernel, bias, after, (Z_LIMIT, FIRST_WEIGHT_UNITS))
+def _first_sums(layer: Layer, after: Channels) -> Sums:
+    kernel = layer.weight.transpose(0, 2, 3, 1)[..., after.source]  # (z_dim, 4, 4, P)
+    bias, units = (np.tile(channels, kernel[0, ..., 0].size) for channels in (after.bias(layer), after.units))
+    return Sums.of(kernel.reshape(1, len(kernel), -1) / Z_UNITS, bias, units, Z_LIMIT, FIRST_WEIGHT_UNITS)
 
 
-def _middle_sums(layer: Layer, before: Floats, after: Floats, windows: Floats) -> Sums:
-    """Returns a layer's integers between units of the maps before and after it."""
+def _middle_sums(layer: Layer, before: Channels, after: Channels, windows: Floats) -> Sums:
+    """Returns a layer's integers between the maps before and after it."""
+    kernel = _kernel(layer, before)[..., after.source]
     gram = None
-    if windows.shape[1] <= GRAM_TAPS:
-        inputs = (windows / np.tile(before, len(PHASES))).astype(np.float32)
+    if kernel.shape[1] <= GRAM_TAPS:
+        inputs = before.count(windows)
         gram = inputs.T @ inputs
-    return _sums(_kernel(layer, before), _bias(layer), after, (UNITS, WEIGHT_UNITS), gram)
+    return Sums.of_pairs(kernel, after.bias(layer), after.units, UNITS, gram)
 
 
-def _kernel(layer: Layer, before: Floats) -> Floats:
+def _kernel(layer: Layer, before: Channels) -> Floats:
     """Returns the weights for inputs in their units, (4, 4·C_in, C_out), as ``Quantised.middle`` has them."""
     kernels = [layer.phase_kernel(row, column).transpose(2, 3, 1, 0) for row, column in PHASES]
-    stacked: Floats = np.stack(kernels) * before[:, None]
-    return stacked.reshape(len(PHASES), -1, layer.channels[1])
+    kernel: Floats = np.stack(kernels)[..., before.source, :] * before.units[:, None]
+    return kernel.reshape(len(PHASES), -1, layer.channels[1])
 
 
 def _bias(layer: Layer) -> Floats:
     return np.zeros(layer.channels[1]) if layer.bias is None else layer.bias.astype(np.float64)
-
-
-def _sums(
-    kernel: Floats, bias: Floats, after: Floats, limits: tuple[int, int], gram: Floats | None = None
-) -> Sums:
-    """Turns products of real weights into products of integers.
-
-    Args:
-        kernel: (P, K, n) real weights for inputs in their units.
-        bias: (n,).
-        after: Units of the outputs, (n,), or one for all.
-        limits: Largest input, and largest weight; less is used where a sum could reach 2^24.
-        gram: (K, K), the inputs' products in calibration; without it weights are rounded to the nearest.
-    """
-    largest, levels = limits
-    reach = largest * np.abs(kernel).sum(1) + np.abs(bias)
-    unit = np.maximum(np.abs(kernel).max(1) / levels, 1.02 * reach / EXACT)  # (P, n); 1.02 for the rounding
-    unit = np.where(unit > 0, unit, 1.0)
-    exact = kernel / unit[:, None]
-    weight = (np.rint(exact) if gram is None else _round_together(exact, gram, levels)).astype(np.int32)
-    offset = np.rint(bias / unit).astype(np.int32)
-    assert (largest * np.abs(weight).sum(1, dtype=np.int64) + np.abs(offset)).max() < EXACT
-    return Sums(weight, offset, (unit / after).astype(np.float32))
-
-
-def _round_together(kernel: Floats, gram: Floats, levels: int) -> Floats:
-    """Rounds weights one input after another, and lets those to come make up for each one's error.
-
-    Args:
-        kernel: (P, K, n) in units of the weights.
-        gram: (K, K), the inputs' products in calibration.
-        levels: Largest weight.
-
-    Source: Frantar et al., "GPTQ" (2022), section 3.
-    """
-    gram = gram.astype(np.float64)
-    gram[np.diag_indices_from(gram)] += 0.01 * gram.diagonal().mean() or 1.0
-    shares = np.linalg.cholesky(np.linalg.inv(gram)).T
-    shares = (shares / shares.diagonal()[:, None]).astype(np.float32)
-    rest = np.concatenate(list(kernel), axis=1).astype(np.float32)  # (K, P·n)
-    rounded = np.empty_like(rest)
-    for start in range(0, len(rest), GRAM_BLOCK):
-        stop = min(start + GRAM_BLOCK, len(rest))
-        errors = np.empty_like(rest[start:stop])
-        for k in range(start, stop):
-            rounded[k] = np.clip(np.rint(rest[k]), -levels, levels)
-            errors[k - start] = rest[k] - rounded[k]
-            rest[k + 1 : stop] -= shares[k, k + 1 : stop, None] * errors[k - start]
-        rest[stop:] -= shares[start:stop, stop:].T @ errors
-    return np.stack(np.split(rounded, len(kernel), axis=1))

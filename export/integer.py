@@ -13,8 +13,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.calibrate import DIGIT, PLACES, Z_LIMIT, Z_UNITS, Quantised, Sums, quantise
+from export.calibrate import DIGIT, PLACES, Z_LIMIT, Z_UNITS, Quantised, quantise
 from export.layers import PHASES, Writer
+from export.sums import Sums
 from models.contract import INPUT_NAME, OUTPUT_NAME
 
 Convolve = Callable[[Writer, str, int, Sums], list[str]]

@@ -4,9 +4,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.calibrate import Sums, quantise
+from export.calibrate import quantise
 from export.integer import number, write
 from export.layers import PHASES, Writer
+from export.sums import Sums
 
 
 def to_int8(model: onnx.ModelProto, z: NDArray[np.float32]) -> onnx.ModelProto:

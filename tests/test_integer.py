@@ -11,9 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from export.calibrate import DIGIT, EXACT, UNITS, Quantised, Sums, _round_together, quantise
+from export.calibrate import DIGIT, UNITS, Quantised, quantise
 from export.integer import _convolve, to_integer, write
 from export.layers import PHASES
+from export.sums import EXACT, Sums
 from models.contract import (
     INPUT_NAME,
     OUTPUT_NAME,
@@ -156,9 +157,9 @@ def test_the_shipped_model_stays_within_two_levels(
     source, _, model = shipped
     z = latents(list(range(16)))
     levels = np.abs(draw(model, z).astype(int) - draw(source, z))
-    assert (levels <= 2).mean() > 0.975  # of 256 seeds: docs/forms.md
-    assert levels.mean() < 0.5
-    assert model.ByteSize() < 0.6 * source.ByteSize()
+    assert (levels <= 2).mean() > 0.99
+    assert levels.mean() < 0.35
+    assert model.ByteSize() < 0.7 * source.ByteSize()
 
 
 def test_a_toy_stays_near_what_it_was_made_from(source: onnx.ModelProto, model: onnx.ModelProto) -> None:
@@ -183,20 +184,11 @@ def test_no_sum_overflows_16_bits_in_pairs_or_float32_in_all(
     products = [constants[node.input[1]] for node in model.graph.node if node.op_type == "MatMulInteger"]
     largest = [DIGIT - 1] + [UNITS] * (len(products) - 1)
     for weight, inputs in zip(products, largest, strict=True):
-        assert 2 * inputs * np.abs(weight.astype(int)).max() < 1 << 15
+        sizes = np.abs(weight.astype(int))
+        assert inputs * (sizes[::2] + sizes[1::2]).max() < 1 << 15  # neighbours, as AVX2 adds them
     for sums, inputs in [(numbers.first, 4096), *((sums, UNITS) for sums in (*numbers.middle, numbers.last))]:
         reach = inputs * np.abs(sums.weight.astype(np.int64)).sum(1) + np.abs(sums.bias)
         assert reach.max() < EXACT
-
-
-def test_weights_that_make_up_for_each_other_lose_less() -> None:
-    draws = np.random.default_rng(0)
-    inputs = draws.random((500, 6)) @ draws.random((6, 40))  # 40 inputs that move together
-    kernel = draws.normal(0, 8, (2, 40, 5))
-    found = _round_together(kernel, inputs.T @ inputs, 64)
-    assert np.array_equal(found, np.rint(found))
-    error, plain = (np.abs(inputs @ (weights - kernel)).mean() for weights in (found, np.rint(kernel)))
-    assert error < 0.5 * plain
 
 
 def test_one_latent_is_enough_to_calibrate(source: onnx.ModelProto) -> None:
