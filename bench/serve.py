@@ -90,6 +90,7 @@ def installed_version(peer: Peer, python: str) -> str:
 def run(arguments: argparse.Namespace) -> None:
     """Measures, prints the tables and writes the JSON."""
     machine = report.machine()
+    theirs = arguments.peers_model or arguments.model
     with seedling({"SEEDLING_MODEL": str(arguments.model)}) as service:
         plan = Plan.of(arguments.model, describe(service))
         with RawEngine(plan) as raw:
@@ -98,10 +99,10 @@ def run(arguments: argparse.Namespace) -> None:
             peers = [
                 measured
                 for peer in installed_peers(arguments)
-                if (measured := bench.measure_peer(peer, arguments.peers_python, arguments.model))
+                if (measured := bench.measure_peer(peer, arguments.peers_python, theirs))
             ]
     print_tables(ours, peers, plan)
-    figures = figures_of(ours, peers)
+    figures = figures_of(ours, peers, same_model=theirs == arguments.model)
     print("\n" + report.figures_table(figures))
     content = {"machine": machine, "plan": asdict(plan), "servers": list(map(as_json, (ours, *peers)))}
     report.write_json(arguments.json, content, figures)
@@ -137,6 +138,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--peers", type=peers_named, default="all", help="all, none, or some of fastapi,litserve,bentoml,ray"
     )
     parser.add_argument("--peers-python", default=sys.executable, help="a Python that has them")
+    parser.add_argument(
+        "--peers-model", type=Path, help="what the others serve, where ours serves a faster form of it"
+    )
     parser.add_argument("--cached", action="store_true", help="cached pictures, 304s, start, memory instead")
     return parser.parse_args(words)
 

@@ -15,7 +15,15 @@ from PIL import Image
 
 from export.files import read
 from training.best import choose_checkpoint
-from training.budget import Budget, Speed, measure_speed, parse_duration, tell_duration
+from training.budget import (
+    TIMED_STEPS,
+    Budget,
+    Speed,
+    _take_steps,
+    measure_speed,
+    parse_duration,
+    tell_duration,
+)
 from training.cadence import RunOptions
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, TrainConfig
@@ -175,6 +183,12 @@ def test_a_machine_is_measured_by_what_a_run_does(toy_pixels: np.ndarray) -> Non
     assert speed.aided == 0
     aided = dataclasses.replace(TOY_CONFIG, vision_aided=1.0)
     assert measure_speed(aided, toy_pixels, CPU, 0.2).aided > 0
+
+
+def test_a_fast_machine_is_measured_by_a_few_steps(toy_pixels: np.ndarray) -> None:
+    trainer = Trainer(TOY_CONFIG, toy_pixels, CPU)
+    assert _take_steps(trainer, seconds=3600.0) > 0
+    assert trainer.step == TIMED_STEPS
 
 
 def test_the_command_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
