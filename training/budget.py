@@ -242,7 +242,7 @@ class Budget:
                 "beside loading, measuring and exporting: give more"
             )
         alone = config.vision_aided_from_kimg
-        if "vision_aided_from_kimg" not in given:
+        if config.vision_aided and "vision_aided_from_kimg" not in given:
             fewest = HEADLESS_STEPS * config.batch_size / 1000
             alone = round_figure(max(speed.alone(stepping), fewest))
         kimg = speed.kimg(stepping, alone)
