@@ -242,6 +242,8 @@ def test_a_brief_look_at_many_finds_neighbours_that_are_copies() -> None:
     different = rng.integers(0, 256, (3 * BRIEF, 32, 32, 3)).astype(np.uint8)
     [few] = [text for text in brief(different) if "copies" in text or text[0].isdigit()]
     assert few.startswith(f"{3 * BRIEF:,} pictures: ")
+    assert "--translate" in few
+    assert "--translate" not in " ".join(brief(different, shifted=True))
     [copies] = [text for text in brief(np.repeat(different[::2], 2, axis=0)) if "exact copies" in text]
     assert copies.startswith(f"{BRIEF // 2} of {BRIEF} pictures looked at (50.0%)")
 

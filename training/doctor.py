@@ -152,9 +152,13 @@ class Diagnosis:
         """Number of pictures that can be trained on."""
         return self.found - len(self.skipped)
 
-    def advice(self) -> list[Advice]:
-        """Returns what to do, the most important first."""
-        return [*self._on_number(), *self._on_shares(), *self._on_mixture()]
+    def advice(self, *, shifted: bool = False) -> list[Advice]:
+        """Returns what to do, the most important first.
+
+        Args:
+            shifted: Whether the pictures are shown to D shifted anyway.
+        """
+        return [*self._on_number(shifted=shifted), *self._on_shares(), *self._on_mixture()]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain JSON values."""
@@ -206,11 +210,13 @@ class Diagnosis:
             return self.usable
         return self.usable - len(self.kinds["duplicates"]) - len(self.kinds["near-duplicates"])
 
-    def _on_number(self) -> Iterator[Advice]:
+    def _on_number(self, *, shifted: bool) -> Iterator[Advice]:
         number = self._different()
         start = counted(number, "picture" if self.examined < self.usable else "different picture") + ": "
         more = "add more, several thousand are a good start"
-        meanwhile = "meanwhile try --translate 0.0625, and --mirror where left and right do not matter"
+        meanwhile = "meanwhile try --mirror where left and right do not matter"
+        if not shifted:
+            meanwhile += ", and --translate 0.0625 (the presets best and light shift by themselves)"
         if number < MIN_PICTURES:
             yield Advice("too few", number, f"{start}training needs at least {MIN_PICTURES}; {more}")
         elif number < FEW:
@@ -290,11 +296,12 @@ def diagnose(
     )
 
 
-def brief(pixels: Pixels) -> list[str]:
+def brief(pixels: Pixels, *, shifted: bool = False) -> list[str]:
     """Returns advice on pictures that are in memory already, from a look at some hundred of them.
 
     Args:
         pixels: (N, H, W, 3) uint8, RGB.
+        shifted: Whether they are shown to D shifted anyway.
 
     Returns:
         What to do, a line each.
@@ -307,4 +314,4 @@ def brief(pixels: Pixels) -> list[str]:
         runs = count // _RUN
         chosen = [run * n // runs + k for run in range(runs) for k in range(_RUN)]
     seen = diagnose(side, n, [(str(k), look(pixels[k])) for k in chosen])
-    return [one_line(advice.text) for advice in seen.advice()]
+    return [one_line(advice.text) for advice in seen.advice(shifted=shifted)]

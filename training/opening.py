@@ -96,7 +96,8 @@ def begin(args: argparse.Namespace, device: torch.device, world: World) -> Run:
     make_loss(config)  # an unknown name should not cost the time to load the data
     pictures = load(args, source, args.count, config, world)
     if not args.no_check:
-        sys.stdout.writelines(f"advice: {advice}\n" for advice in brief(pictures.pixels))
+        shifted = config.augment_by_size or config.translate > 0
+        sys.stdout.writelines(f"advice: {advice}\n" for advice in brief(pictures.pixels, shifted=shifted))
     if config.augment_by_size:
         config = suited_to(config, len(pictures.pixels))
     options = RunOptions(folder=folder, minutes=args.minutes, checkpoint_minutes=args.checkpoint_minutes)
