@@ -37,7 +37,7 @@ MEASUREMENTS = (4, 25)
 SAVE_SECONDS = 3.0
 """Allowed for a checkpoint, a sheet and a report."""
 
-EXPORT_SECONDS = 15.0
+EXPORT_SECONDS = 18.0
 """Allowed for the export, a process of its own, for the card and the report, where nobody else computes."""
 
 LOOKS = 20
