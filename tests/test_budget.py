@@ -16,6 +16,7 @@ from PIL import Image
 from export.files import read
 from training.best import choose_checkpoint
 from training.budget import (
+    CHECKPOINTS,
     TIMED_STEPS,
     Budget,
     Speed,
@@ -24,7 +25,7 @@ from training.budget import (
     parse_duration,
     tell_duration,
 )
-from training.cadence import RunOptions
+from training.cadence import RunOptions, passed
 from training.checkpoint import load_checkpoint
 from training.config import ConfigError, TrainConfig
 from training.distributed import World
@@ -61,6 +62,19 @@ def test_times_are_read_and_told(text: str, seconds: float, told: str) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="as 25m, 1h30m or 90s, got"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("minutes", [5, 30, 240])
+def test_checkpoints_are_saved_where_there_is_a_sheet(minutes: int) -> None:
+    budget = Budget(60 * minutes)
+    config = budget.fit(TrainConfig(), SLOW, 4_000, set())
+    steps = range(config.batch_size, round(config.kimg * 1000), config.batch_size)
+    sheets, checkpoints = (
+        {n for n in steps if passed(config.kimg / count, n, config.batch_size)}
+        for count in (budget.sheets, CHECKPOINTS)
+    )
+    assert checkpoints <= sheets
+    assert len(checkpoints) >= CHECKPOINTS - 1
 
 
 def test_the_length_follows_from_time_and_speed() -> None:

@@ -31,6 +31,10 @@ SHOWING = 0.03
 MOST_SHEETS = 40
 """Sheets in a run, at most."""
 
+CHECKPOINTS = 5
+"""Checkpoints of a run, besides the best: it has no time for many. Each is saved where there is a sheet, too,
+for the generator that both show takes seconds on a CPU to be made ready."""
+
 MEASUREMENTS = (4, 25)
 """Fewest and most measurements in a run."""
 
@@ -280,7 +284,8 @@ class Budget:
             training -= min(REAL_PER_SAMPLE * samples, pictures) / speed.judged
             fewest, most = MEASUREMENTS
             count = min(max(int(MEASURING * training / cost), fewest), most)
-        self.sheets = min(max(count, int(SHOWING * training / (speed.finalised + 1)), 4), MOST_SHEETS)
+        sheets = min(max(count, int(SHOWING * training / (speed.finalised + 1))), MOST_SHEETS)
+        self.sheets = max(sheets // CHECKPOINTS, 1) * CHECKPOINTS
         return count, training - count * cost - self.sheets * speed.finalised
 
     def describe(self, config: TrainConfig, speed: Speed) -> str:

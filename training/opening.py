@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.augment import suited_to
 from training.balance.keeper import Balance
 from training.balance.probe import Probe, held_apart
-from training.budget import Budget, measure_speed, parse_duration
+from training.budget import CHECKPOINTS, Budget, measure_speed, parse_duration
 from training.cadence import RunOptions
 from training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from training.config import ConfigError, TrainConfig
@@ -30,9 +30,6 @@ from training.losses import make_loss
 from training.report.story import SETTINGS_FILE
 from training.run import Run
 from training.speed import choose_speed
-
-BUDGET_CHECKPOINTS = 5
-"""Checkpoints of a run with a budget, besides the best: it has no time for many."""
 
 
 def new_run_folder(data_name: str, preset: str) -> Path:
@@ -104,9 +101,7 @@ def begin(args: argparse.Namespace, device: torch.device, world: World) -> Run:
     config = world.from_leader(choose(args, config, pictures, device, budget) if world.leads else config)
     if budget:
         config = world.from_leader(fit(budget, args, config, pictures, device) if world.leads else config)
-        options = dataclasses.replace(
-            options, budget=budget, sheets=budget.sheets, checkpoints=BUDGET_CHECKPOINTS
-        )
+        options = dataclasses.replace(options, budget=budget, sheets=budget.sheets, checkpoints=CHECKPOINTS)
     seen, held_out = apart(pictures, config)
     trainer = Trainer(config, seen, device, world)
     balance = Balance(trainer, Probe.of(trainer, seen, held_out))
