@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.layers import PHASES, Chain, Layer, read_chain
-from export.sums import GRAM_TAPS, Floats, Sums
+from export.sums import Floats, Sums
 from models.contract import (
     INPUT_NAME,
     PIXEL_OFFSET,
@@ -51,6 +51,10 @@ TAIL = ["Tanh", "Mul", "Add", "Clip", "Cast", "Transpose"]
 
 GRAM_ROWS = 8192
 """Windows of calibration, about, by which weights are rounded."""
+
+GRAM_TAPS = 2048
+"""Layers of more inputs an output have their weights rounded to the nearest: it costs them little, and the
+inverse of a larger matrix would take longer than all the rest."""
 
 RARE = 1e-4
 """Share of a channel's values that may be clipped: a sharp generator has a few far above all others, in whose

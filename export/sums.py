@@ -18,10 +18,6 @@ products of neighbours in 16 bits, where they saturate: 255·128 fits, 2·255·1
 EXACT = 1 << 24
 """float32 holds every integer up to this: sums below it are converted without rounding."""
 
-GRAM_TAPS = 2048
-"""Layers of more inputs an output have their weights rounded to the nearest: it costs them little, and the
-inverse of a larger matrix would take longer than all the rest."""
-
 GRAM_BLOCK = 128
 """Inputs whose errors are passed on to the rest of a layer at once: one product in place of many."""
 
@@ -66,7 +62,7 @@ class Sums:
             after: Units of the outputs, (n,).
             largest: Largest input.
             gram: (K, K), the inputs' products in calibration: what rounding one weight gets wrong, those
-                after it make up for. Without it, or for more than ``GRAM_TAPS``, each goes to the nearest.
+                after it make up for. Without it each goes to the nearest.
         """
         pairs = np.abs(kernel).reshape(len(kernel), -1, 2, kernel.shape[2]).sum(2).max(1)
         # One less, for both of a pair may be rounded up.
