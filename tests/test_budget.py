@@ -1,6 +1,7 @@
 """A run that fits a time: what follows from it, and that it ends with a model, its card and its report."""
 
 import dataclasses
+import json
 import re
 import sys
 import time
@@ -26,7 +27,7 @@ from training.budget import (
     tell_duration,
 )
 from training.cadence import RunOptions, passed
-from training.checkpoint import load_checkpoint
+from training.checkpoint import Checkpoint, load_checkpoint
 from training.config import ConfigError, TrainConfig
 from training.distributed import World
 from training.finish import finish
@@ -189,6 +190,27 @@ def test_a_length_beside_a_time_is_refused() -> None:
     args = build_parser().parse_args(["--budget", "25m", "--kimg", "5"])
     with pytest.raises(ConfigError, match="leave out --kimg"):
         open_budget(args)
+
+
+@pytest.mark.parametrize(("words", "seconds", "spent"), [([], 1500, 60), (["--budget", "10m"], 600, 0)])
+def test_a_resumed_run_keeps_what_its_budget_has_learned(
+    toy_checkpoint: Checkpoint, words: list[str], seconds: float, spent: float
+) -> None:
+    budget = Budget(1500, spent=60)
+    aided = dataclasses.replace(SLOW, aided=15)
+    budget.fit(dataclasses.replace(TrainConfig(), vision_aided=0.5), aided, 4_000, set())
+    parts = json.loads(json.dumps({"budget": budget.state()}))
+    checkpoint = dataclasses.replace(toy_checkpoint, parts=parts)
+    args = build_parser().parse_args(["--resume", "somewhere", *words])
+    args.started = time.monotonic()
+    found = open_budget(args, checkpoint)
+    assert found is not None
+    assert (found.seconds, found.spent) == (seconds, pytest.approx(spent, abs=5))
+    assert found.reserve > 18
+    assert found.state() | parts["budget"] == found.state() | {
+        "seconds": 1500,
+        "spent": parts["budget"]["spent"],
+    }
 
 
 def test_a_machine_is_measured_by_what_a_run_does(toy_pixels: np.ndarray) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -211,7 +212,27 @@ class Budget:
         self._started = time.monotonic() if started is None else started
         self._first: tuple[float, int] | None = None
         self._next_look = 0.0
-        self._alone, self._slowdown = math.inf, 1.0
+        self._alone, self._slowdown = 0.0, 1.0
+
+    def remember(self, state: Mapping[str, Any]) -> None:
+        """Takes over what the budget of a run that is gone on with has learned; the time stays.
+
+        Args:
+            state: Its ``state``, or that of an earlier release, which kept the time alone.
+        """
+        self.reserve, self.sheets = state.get("reserve", self.reserve), state.get("sheets", self.sheets)
+        self._alone, self._slowdown = state.get("alone", 0.0), state.get("slowdown", 1.0)
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a checkpoint keeps."""
+        return {
+            "seconds": self.seconds,
+            "spent": self.spent,
+            "reserve": self.reserve,
+            "sheets": self.sheets,
+            "alone": self._alone,
+            "slowdown": self._slowdown,
+        }
 
     @property
     def spent(self) -> float:

@@ -1,9 +1,9 @@
 """When a run does what: how often it writes, and when it ends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.budget import Budget
+from training.budget import CHECKPOINTS, Budget
 
 CLOSE = 0.1
 """Share of the way from one measurement to the next below which that of the end is waited for: on a CPU each
@@ -30,6 +30,10 @@ class RunOptions:
     """Number of newest checkpoints that are kept."""
     budget: Budget | None = None
     """The time that everything may take; the length of the recipe follows it."""
+
+    def within(self, budget: Budget) -> "RunOptions":
+        """Returns the like for a run that has a budget."""
+        return replace(self, budget=budget, sheets=budget.sheets, checkpoints=CHECKPOINTS)
 
     def out_of_time(self, seconds: float) -> bool:
         """Returns whether the minutes are over, after so many seconds in steps."""

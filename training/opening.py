@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.augment import suited_to
 from training.balance.keeper import Balance
 from training.balance.probe import Probe, held_apart
-from training.budget import CHECKPOINTS, Budget, measure_speed, parse_duration
+from training.budget import Budget, measure_speed, parse_duration
 from training.cadence import RunOptions
 from training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from training.config import ConfigError, TrainConfig
@@ -101,7 +101,7 @@ def begin(args: argparse.Namespace, device: torch.device, world: World) -> Run:
     config = world.from_leader(choose(args, config, pictures, device, budget) if world.leads else config)
     if budget:
         config = world.from_leader(fit(budget, args, config, pictures, device) if world.leads else config)
-        options = dataclasses.replace(options, budget=budget, sheets=budget.sheets, checkpoints=CHECKPOINTS)
+        options = options.within(budget)
     seen, held_out = apart(pictures, config)
     trainer = Trainer(config, seen, device, world)
     balance = Balance(trainer, Probe.of(trainer, seen, held_out))
@@ -145,8 +145,9 @@ def resume(args: argparse.Namespace, folder: Path, device: torch.device, world: 
         minutes=args.minutes,
         checkpoint_minutes=args.checkpoint_minutes,
         seconds=checkpoint.seconds,
-        budget=open_budget(args, checkpoint),
     )
+    if budget := open_budget(args, checkpoint):
+        options = options.within(budget)
     judge = open_judge(trainer, pictures, args.cache)
     return Run(trainer, describe(pictures, source, count), options, judge=judge, balance=balance)
 
@@ -170,12 +171,17 @@ def open_budget(args: argparse.Namespace, checkpoint: Checkpoint | None = None) 
     Raises:
         ConfigError: If the length is asked for too, or it is no time.
     """
-    if args.budget:
-        if args.kimg or args.minutes:
-            raise ConfigError("--budget sets the length of the run: leave out --kimg and --minutes")
-        return Budget(parse_duration(args.budget), started=args.started)
+    if args.budget and (args.kimg or args.minutes):
+        raise ConfigError("--budget sets the length of the run: leave out --kimg and --minutes")
     kept = checkpoint.parts.get("budget") if checkpoint else None
-    return Budget(kept["seconds"], kept["spent"], args.started) if kept and not args.kimg else None
+    if args.budget:
+        budget = Budget(parse_duration(args.budget), started=args.started)
+    elif kept and not args.kimg:
+        budget = Budget(kept["seconds"], kept["spent"], args.started)
+    else:
+        return None
+    budget.remember(kept or {})
+    return budget
 
 
 def fit(

@@ -248,7 +248,7 @@ class Run:
         step, figures = self._measured
         parts = {"balance": self.balance.state(self.trainer)}
         if (budget := self.options.budget) is not None:
-            parts["budget"] = {"seconds": budget.seconds, "spent": budget.spent}
+            parts["budget"] = budget.state()
         checkpoint = dataclasses.replace(
             self.trainer.checkpoint(self.data, self.seconds),
             metrics=figures if step == self.trainer.step else {},
