@@ -322,7 +322,8 @@ def test_without_a_good_file_it_does_not_start(tmp_path: Path, content: bytes | 
         (tmp_path / "keys").write_bytes(content)
     done = subprocess.run(
         [sys.executable, "-m", "app"],
-        env=os.environ | {"SEEDLING_KEYS": str(tmp_path / "keys"), "PYTHONPATH": str(Path.cwd())},
+        env=os.environ
+        | {"SEEDLING_KEYS": str(tmp_path / "keys"), "SEEDLING_PORT": "0", "PYTHONPATH": str(Path.cwd())},
         cwd=tmp_path,
         capture_output=True,
         text=True,

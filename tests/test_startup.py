@@ -13,7 +13,8 @@ import pytest
 
 def start_and_fail(**environment: object) -> str:
     """Runs a service that must not start; returns its one line of complaint, after that of its settings."""
-    settings = {f"SEEDLING_{key.upper()}": str(value) for key, value in environment.items()}
+    # A free port: whoever runs this may have a service on the usual one.
+    settings = {f"SEEDLING_{key.upper()}": str(value) for key, value in ({"port": 0} | environment).items()}
     command = [sys.executable, "-m", "app"]
     done = subprocess.run(
         command, env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False
