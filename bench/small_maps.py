@@ -1,50 +1,64 @@
-"""CPU training with and without ``training.convolutions``: ``python -m bench.small_maps [PRESET]``.
+"""CPU training with small maps as products of matrices: ``python -m bench.small_maps [--help]``.
 
-Both forms take turns in one run; the ratio of their medians is what counts.
+Each step of a run computes maps up to another side as products (``training.convolutions``), and the ratio to
+those in which none are is what counts.
 """
 
-import dataclasses
 import statistics
 import sys
 import time
 from unittest.mock import patch
 
-import numpy as np
 import torch
 
-from training import loop
+from bench.report import number, table
+from training import convolutions
+from training.cli import Parser, run_cli
 from training.config import PRESETS
+from training.flags import add_recipe, configure
+from training.held_out import fresh_avatars
+from training.loop import Trainer
 
-STEPS = 3
+SIDES = (0, 4, 8, 16)
+"""Largest sides of maps that are computed as products; 0 computes none so."""
 
 
-def seconds_a_step(trainer: loop.Trainer) -> float:
-    """Returns the time of one step."""
-    started = time.perf_counter()
-    trainer.train_step().as_floats()
-    return time.perf_counter() - started
+def build_parser() -> Parser:
+    """Returns the command line; every field of the recipe is a flag."""
+    parser = Parser(prog="python -m bench.small_maps", description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each side; default 5")
+    parser.add_argument("--preset", choices=PRESETS, help="named recipe; default spec")
+    parser.set_defaults(budget=None)
+    add_recipe(parser)
+    return parser
+
+
+def measure(trainer: Trainer, rounds: int) -> dict[int, list[float]]:
+    """Returns the seconds of the steps of each side, which take turns."""
+    seconds: dict[int, list[float]] = {side: [] for side in SIDES}
+    for turn in range(rounds + 1):
+        for side, times in seconds.items():
+            with patch.object(convolutions, "SMALL_SIDE", side):
+                began = time.perf_counter()
+                trainer.train_step().as_floats()
+            if turn:  # the first one allocates
+                times.append(time.perf_counter() - began)
+    return seconds
 
 
 def main() -> None:
-    """Prints the median seconds of a step of a preset (``light``) in both forms, and their ratio."""
-    config = dataclasses.replace(
-        PRESETS[sys.argv[1] if len(sys.argv) > 1 else "light"], ema_half_life_kimg=0.0
-    )
-    pixels = np.zeros((config.batch_size, 128, 128, 3), np.uint8)
-    products = loop.Trainer(config, pixels, torch.device("cpu"))
-    with patch.object(loop, "use_matrix_products", lambda _: None):
-        plain = loop.Trainer(config, pixels, torch.device("cpu"))
-    times: dict[str, list[float]] = {"plain": [], "products": []}
-    for step in range(STEPS + 1):
-        for name, trainer in (("plain", plain), ("products", products)):
-            seconds = seconds_a_step(trainer)
-            if step:  # the first one allocates
-                times[name].append(seconds)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, median in medians.items():
-        print(f"{name:8}  {median:.3f} s a step, {config.batch_size / median:.1f} pictures/s")
-    print(f"plain/products  {medians['plain'] / medians['products']:.2f}")
+    """Prints a table."""
+    args = build_parser().parse_args()
+    config = configure(args)
+    pixels = fresh_avatars(0, config.batch_size, config.spec.img_resolution)
+    seconds = measure(Trainer(config, pixels, torch.device("cpu")), args.rounds)
+    medians = {side: statistics.median(times) for side, times in seconds.items()}
+    rows = [
+        (str(side), f"{1000 * median:.0f}", number(config.batch_size / median), f"{medians[0] / median:.2f}")
+        for side, median in medians.items()
+    ]
+    print(table(("largest side", "ms a step", "pictures/s", "times as many as without"), rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_cli(main))

@@ -3,11 +3,13 @@
 ``torch.nn.utils.parametrizations.spectral_norm`` copies a weight whose channels lie last, multiplies it three
 times (under autocast each time as a new copy in bfloat16) and divides it; its derivative passes over it a
 dozen times more. On a GPU that was a quarter of a training step. Here are two products, which also give the
-singular value, and one division, written in the type that the convolution wants.
+singular value, and one division, written in the type that the convolution wants. A CPU takes a weight in
+bands that its caches hold, for torch mixes types by copying all of what it is given.
 
 Source: Miyato et al., "Spectral Normalization for Generative Adversarial Networks" (2018), algorithm 1.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,6 +20,9 @@ from torch.nn.utils import parametrize
 
 FIRST_ITERATIONS = 16
 """Of the power method, for vectors that fit the first weight."""
+
+BAND = 1 << 18
+"""Numbers of a weight that a CPU takes at once: a megabyte of float32."""
 
 
 class SpectralNorm(nn.Module):
@@ -92,7 +97,8 @@ class _Divided(torch.autograd.Function):
     ) -> Tensor:
         scale = gain / sigma
         divided = torch.empty_like(weight, dtype=dtype)
-        torch.mul(weight, scale, out=divided)
+        for rows, place in _bands(_matrix(weight), _matrix(divided)):
+            torch.mul(rows, scale, out=place)
         context.save_for_backward(divided, u, v, sigma, scale)
         return divided
 
@@ -101,12 +107,12 @@ class _Divided(torch.autograd.Function):
     def backward(context: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         divided, u, v, sigma, scale = context.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
-            grad = grad.contiguous(memory_format=_memory_format(divided))
-            # How the loss follows σ: in rows, as a product of vectors adds up in float32 whatever their type.
-            rows = torch.bmm(_matrix(grad)[:, None], _matrix(divided)[:, :, None]).flatten().float()
             result = torch.empty_like(divided, dtype=scale.dtype)
-            torch.mul(grad, scale, out=result)
-            _matrix(result).addr_(u * (-rows.sum() / sigma), v)
+            grad = _matrix(grad.contiguous(memory_format=_memory_format(divided)))
+            along = u * (-_dot(grad, _matrix(divided)) / sigma)  # how the loss follows σ, which follows W
+            for rows, place, part in _bands(grad, _matrix(result), along):
+                torch.mul(rows, scale, out=place)
+                place.addr_(part, v)
         return result, None, None, None, None, None
 
 
@@ -126,3 +132,16 @@ def _memory_format(weight: Tensor) -> torch.memory_format:
 def _matrix(weight: Tensor) -> Tensor:
     """Returns a weight as a view: (O, I, h, w) → (O, I·h·w), the columns as they lie in memory."""
     return weight.permute(0, 2, 3, 1).flatten(1) if _channels_last(weight) else weight.flatten(1)
+
+
+def _bands(first: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Splits a matrix, and what has as many rows, into bands of rows; into one on a GPU."""
+    rows = len(first) if first.is_cuda else max(1, BAND // first.shape[1])
+    return zip(*(torch.split(x, rows) for x in (first, *others)), strict=True)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Returns the sum of the products of two matrices' numbers, added up in float32 whatever their type."""
+    if a.is_cuda:
+        return torch.bmm(a[:, None], b[:, :, None]).float().sum()
+    return torch.stack([x.float().flatten() @ y.float().flatten() for x, y in _bands(a, b)]).sum()

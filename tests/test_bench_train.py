@@ -11,6 +11,7 @@ import torch
 from conftest import TOY_CONFIG
 
 from bench.plain_training import PlainLoop
+from bench.small_maps import SIDES
 from bench.train import EXAMPLE, OURS, PLAIN, figures, operations_a_picture
 
 
@@ -35,6 +36,15 @@ def test_all_ways_are_measured_and_compared(tmp_path: Path) -> None:
         f"pictures/s ÷ {name}" for name in (PLAIN, EXAMPLE)
     }
     assert "share of the matrix rate" in said
+
+
+def test_every_largest_side_of_small_maps_is_measured() -> None:
+    toy = ["--img-resolution=32", "--z-dim=8", "--ngf=4", "--ndf=4", "--batch-size=4"]
+    _, _, *rows = run_bench("bench.small_maps", *toy, "--rounds=1").splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [int(side) for side, *_ in cells] == list(SIDES)
+    assert all(float(cell) > 0 for _, *figures in cells for cell in figures)
+    assert cells[0][-1] == "1.00"
 
 
 def test_every_place_of_pictures_is_measured(tmp_path: Path) -> None:

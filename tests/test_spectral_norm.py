@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from models import spectral_norm as module
 from models.contract import ModelSpec
 from models.dcgan import Discriminator
-from models.spectral_norm import spectral_norm
+from models.spectral_norm import BAND, spectral_norm
 
 KEPT = ("_u", "_v")
 
@@ -32,8 +33,12 @@ def gradient(layer: nn.Conv2d, loss: Tensor) -> Tensor:
     return found
 
 
+@pytest.mark.parametrize("band", [BAND, 3 * 128, 1])  # all at once, three rows, one
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_it_gives_what_torch_gives(layout: torch.memory_format) -> None:
+def test_it_gives_what_torch_gives(
+    layout: torch.memory_format, band: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BAND", band)
     theirs, ours = pair(layout)
     x = torch.randn(4, 8, 16, 16)
     for _ in range(3):

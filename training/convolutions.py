@@ -1,6 +1,6 @@
 """Convolutions of small feature maps on the CPU as products of matrices, which the library does faster.
 
-On maps of 4×4 and below, and of the latent itself, the CPU library's gradients are much slower than the same
+On maps of 8×8 and below, and of the latent itself, the CPU library's gradients are much slower than the same
 sums written as one product. Maps lie in memory pixel by pixel (channels last), as do the weights, so that
 windows are copied in whole rows of channels and weights not at all (``python -m bench.small_maps``). The
 layers keep their parameters, names and results; only the order of the additions differs.
@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 Forward = Callable[[Tensor], Tensor]
 
-SMALL_SIDE = 4
+SMALL_SIDE = 8
 """Largest map side at which the product wins."""
 
 KERNEL = 4
