@@ -217,7 +217,7 @@ import torch
 from training import budget, opening
 from training.balance.controller import Controller, Decision
 from training.balance.verdicts import Verdict
-from training.budget import Speed
+from training.machine_speed import Speed
 from training.distributed import joined_world
 from training.flags import build_parser
 

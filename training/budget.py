@@ -1,24 +1,15 @@
 """A run that fits a time: from the speed of its first seconds follow its length and what depends on it."""
 
 import dataclasses
-import math
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from training.augment import suited_to
-from training.average import BATCHES, recompute_statistics
 from training.config import ConfigError, TrainConfig
-from training.features import FeatureExtractor
+from training.durations import tell_duration
 from training.judge import REAL_PER_SAMPLE
-from training.loop import Trainer
-from training.measure import BATCH, extract, picture_batches
-from training.pace import HEADS_ALONE_KIMG
+from training.machine_speed import Speed
 
 SAMPLES = (2000, 1000, 500, 250, 100)
 """Numbers of pictures for a measurement of quality, of which the budget allows one."""
@@ -57,142 +48,10 @@ HEADLESS_STEPS = 2000
 ENOUGH = 0.5
 """Least share of the time that goes to steps; quality is measured of fewer pictures for it, or not at all."""
 
-FEW = 3
-"""Pictures to begin with, or batches, where it is measured how long many take."""
-
-WARM_UP = 20
-"""Steps after which a fast machine is at its speed."""
-
-TIMED_STEPS = 100
-"""Steps that are timed at most: what a GPU takes in a second. Its run goes by the speed so far soon after."""
-
 FRESH = 3
 """Times that a picture may be seen before it is worth to change what D sees."""
 
 AUGMENTATION = {"translate", "colour", "cutout"}
-
-_DURATION = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+)s)?")
-
-
-def parse_duration(text: str) -> float:
-    """Returns the seconds of a duration as ``25m``, ``1h30m`` or ``90s``.
-
-    Raises:
-        ConfigError: If it is none.
-    """
-    found = _DURATION.fullmatch(text.strip().lower())
-    seconds = found and sum(int(found[unit] or 0) * size for unit, size in (("h", 3600), ("m", 60), ("s", 1)))
-    if not seconds:
-        raise ConfigError(f"a budget is a time as 25m, 1h30m or 90s, got {text!r}")
-    return float(seconds)
-
-
-def tell_duration(seconds: float) -> str:
-    """Returns a duration for people: ``90 s``, ``2 min 30 s``, ``25 min``, ``1 h 30 min``."""
-    if seconds < 600:
-        minutes, rest = divmod(round(seconds), 60)
-        parts = [(minutes, "min"), (rest, "s")] if seconds >= 100 else [(round(seconds), "s")]
-    else:
-        hours, minutes = divmod(round(seconds / 60), 60)
-        parts = [(hours, "h"), (minutes, "min")]
-    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Speed:
-    """What a machine was measured to do, in pictures a second."""
-
-    trained: float
-    """Real pictures shown in steps."""
-    aided: float = 0.0
-    """The same once heads on trained features play too; 0 where none ever do."""
-    judged: float
-    """Pictures whose features are extracted."""
-    finalised: float = 0.0
-    """Seconds for a generator to show: its BatchNorm statistics are computed anew."""
-    crowding: float = 1.0
-    """Seconds that a second of one thread's work takes: above 1 where others compute, too."""
-
-    def kimg(self, seconds: float, alone: float) -> float:
-        """Returns the thousand pictures shown in a time, the first ``alone`` of them without heads."""
-        plain = self.trained * seconds / 1000
-        if not self.aided or plain <= alone:
-            return plain
-        return alone + self.aided * (seconds - 1000 * alone / self.trained) / 1000
-
-    def alone(self, seconds: float) -> float:
-        """Returns the thousand pictures of a run of that time which are shown before heads begin, if any."""
-        aided = self.aided or self.trained
-        return HEADLESS * seconds / (HEADLESS / self.trained + (1 - HEADLESS) / aided) / 1000
-
-    def measurement(self, samples: int) -> float:
-        """Returns the seconds of one measurement of quality, with its checkpoint and its report."""
-        return self.finalised + samples / self.judged + SAVE_SECONDS
-
-
-def measure_speed(
-    config: TrainConfig, pixels: NDArray[np.uint8], device: torch.device, seconds: float
-) -> Speed:
-    """Takes steps of a game that is thrown away, and judges some pictures.
-
-    Args:
-        config: The recipe.
-        pixels: (N, H, W, 3) uint8.
-        device: Where to compute.
-        seconds: How long to take steps, about; the last half of it counts. A fast machine takes less.
-    """
-    trainer = Trainer(config, pixels, device)
-    began = time.perf_counter()
-    _take_steps(trainer, seconds / 2)
-    if trainer.step < WARM_UP and time.perf_counter() - began < seconds:
-        _take_steps(trainer, seconds)  # what is recorded or compiled first takes its time
-    trained = _take_steps(trainer, seconds / 2) * config.batch_size
-    aided = 0.0
-    if config.vision_aided:
-        trainer.step += math.ceil(
-            1000 * (config.vision_aided_from_kimg + HEADS_ALONE_KIMG) / config.batch_size
-        )
-        _take_steps(trainer, seconds / 4)
-        aided = _take_steps(trainer, seconds / 4) * config.batch_size
-    finalised = _seconds_to_finalise(trainer)
-    extractor = FeatureExtractor().to(device)
-    # The second time warm; a GPU looks for its kernels anew for another number of pictures.
-    for sample in (pixels[: BATCH if device.type == "cuda" else FEW], pixels[:BATCH]):
-        started = time.perf_counter()
-        extract(picture_batches(sample), extractor, device).sum().item()
-        judged = len(sample) / (time.perf_counter() - started)
-    return Speed(trained=trained, aided=aided, judged=judged, finalised=finalised, crowding=_crowding())
-
-
-def _seconds_to_finalise(trainer: Trainer) -> float:
-    """Returns how long a generator takes to be made ready to show, by a few of the batches of it."""
-    g_ema = trainer.players.g_ema
-    if g_ema is None:
-        return 0.0
-    recompute_statistics(g_ema, trainer.config, trainer.device, batches=1)  # the first one allocates
-    started = time.perf_counter()
-    recompute_statistics(g_ema, trainer.config, trainer.device, batches=FEW)
-    next(g_ema.parameters()).sum().item()  # waits for a GPU
-    return (time.perf_counter() - started) * BATCHES / FEW
-
-
-def _crowding() -> float:
-    started, worked = time.perf_counter(), time.thread_time()
-    while time.thread_time() - worked < 0.2:
-        pass
-    return min(max((time.perf_counter() - started) / 0.2, 1.0), 4.0)
-
-
-def _take_steps(trainer: Trainer, seconds: float) -> float:
-    """Returns steps a second, of at least one step and at most ``TIMED_STEPS``."""
-    started, steps = time.perf_counter(), 0
-    while not steps or (steps < TIMED_STEPS and time.perf_counter() - started < seconds):
-        stats = trainer.train_step()
-        steps += 1
-        if steps % 10 == 1:
-            stats.as_floats()  # else a GPU's queue of work would be taken for work done
-    stats.as_floats()
-    return steps / (time.perf_counter() - started)
 
 
 class Budget:
@@ -269,7 +128,7 @@ class Budget:
         alone = config.vision_aided_from_kimg
         if config.vision_aided and "vision_aided_from_kimg" not in given:
             fewest = HEADLESS_STEPS * config.batch_size / 1000
-            alone = round_figure(max(speed.alone(stepping), fewest))
+            alone = round_figure(max(speed.alone(stepping, HEADLESS), fewest))
         kimg = speed.kimg(stepping, alone)
         self._alone, self._slowdown = alone, speed.trained / (speed.aided or speed.trained)
         derived = {
@@ -297,7 +156,7 @@ class Budget:
 
     def _share(self, samples: int, speed: Speed, pictures: int) -> tuple[int, float]:
         """Returns the number of measurements that there is time for, and the seconds left for steps."""
-        cost = speed.measurement(samples) if samples else 0.0
+        cost = _cost(samples, speed) if samples else 0.0
         self.reserve = EXPORT_SECONDS * speed.crowding + speed.finalised + SAVE_SECONDS + 2 * cost
         training = self.training_left
         count = 0
@@ -350,6 +209,11 @@ class Budget:
     def _work(self, shown: int) -> float:
         """Returns the thousand pictures that would have taken as long, had heads never begun."""
         return shown / 1000 + max(0.0, shown / 1000 - self._alone) * (self._slowdown - 1)
+
+
+def _cost(samples: int, speed: Speed) -> float:
+    """Returns the seconds of one measurement of quality, with its checkpoint and its report."""
+    return speed.finalised + samples / speed.judged + SAVE_SECONDS
 
 
 def round_figure(value: float) -> float:

@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from training.augment import suited_to
 from training.balance.keeper import Balance
 from training.balance.probe import Probe, held_apart
-from training.budget import Budget, measure_speed, parse_duration
+from training.budget import Budget
 from training.cadence import RunOptions
 from training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from training.config import ConfigError, TrainConfig
 from training.data import PictureSet, load_pictures
 from training.distributed import World
 from training.doctor import brief
+from training.durations import parse_duration
 from training.flags import RECIPE, configure, preset_of, resumed_config
 from training.judge import Judge
 from training.loop import Trainer
 from training.losses import make_loss
+from training.machine_speed import measure_speed
 from training.report.story import SETTINGS_FILE
 from training.run import Run
 from training.speed import choose_speed

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from training.budget import tell_duration
 from training.cli import run_cli
 from training.config import ConfigError
 from training.distributed import World, joined_world
+from training.durations import tell_duration
 from training.finish import finish
 from training.flags import build_parser, choose_device, configure
 from training.graphs import WARM_UP

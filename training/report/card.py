@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from training.best import Choice
-from training.budget import tell_duration
 from training.checkpoint import load_checkpoint
+from training.durations import tell_duration
 from training.intervals import Figure
 from training.report.again import again
 from training.report.looks import SHEET_SIDE, generator_of

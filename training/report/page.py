@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from training.budget import tell_duration
 from training.config import ConfigError, TrainConfig
+from training.durations import tell_duration
 from training.losses import make_loss
 from training.report.again import again
 from training.report.charts import Chart, draw, from_zero

@@ -1,6 +1,6 @@
 """How a run went, in a few sentences."""
 
-from training.budget import tell_duration
+from training.durations import tell_duration
 from training.report.story import Story, full_name
 
 REPEATING, COPYING = 0.5, 0.5
