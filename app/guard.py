@@ -25,8 +25,8 @@ OPEN = ("/livez", "/readyz", "/docs", "/redoc", "/openapi.json")
 OPEN_FOLDER = "/static-offline-docs/"
 """Files of the pages that show the description."""
 
-ADMIN = re.compile(r"/(admin(/.*)?|metrics)")
-"""What only a key for operators opens."""
+ADMIN = re.compile(r"/(admin(/.*)?|metrics)\n?", re.DOTALL)
+"""What only a key for operators opens; a route's pattern ends in ``$``, which lets a newline stand behind it."""
 
 ACCOUNT = "seedling.account"
 """Where a request has what its caller may still ask for."""

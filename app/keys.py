@@ -59,8 +59,10 @@ def _keep(line: str, file: Path | None) -> None:
     if file is None:
         sys.stderr.write(f"add this line to the file that SEEDLING_KEYS names:\n{line}\n")
         return
-    with os.fdopen(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "a") as lines:
-        lines.write(f"{line}\n")
+    with os.fdopen(os.open(file, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600), "a+b") as lines:
+        whole = lines.tell() == 0 or os.pread(lines.fileno(), 1, lines.tell() - 1) == b"\n"
+        lines.write(b"" if whole else b"\n")  # the last line may have been written by hand
+        lines.write(f"{line}\n".encode())
 
 
 if __name__ == "__main__":

@@ -117,8 +117,11 @@ class LatentPoint:
 
 
 def write(number: float) -> str:
-    """Writes a number in the one way that an address has it: the shortest that reads back the same."""
-    return repr(float(number)).removesuffix(".0")
+    """Writes a number in the one way that an address has it: the shortest that reads back the same.
+
+    Without a plus, which is a space there, and without the sign of a zero.
+    """
+    return repr(float(number) + 0.0).removesuffix(".0").replace("e+", "e")
 
 
 def between(seed: int, to: int, t: float, method: str = "slerp", truncation: float = 1.0) -> SeedPoint:

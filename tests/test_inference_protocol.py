@@ -104,6 +104,9 @@ def z(**changes: object) -> dict[str, object]:
         ({"inputs": [z(parameters={"binary_data_size": 32})]}, ("expected 32 bytes behind the JSON, got 0",)),
         ({"inputs": [z()], "outputs": [{"name": "jpg"}]}, ("expected images or png, got 'jpg'",)),
         ({"inputs": [z()], "outputs": [{"name": "png"}]}, ("png", "binary_data")),
+        ({"inputs": [z()], "outputs": [{"name": "images"}] * 2}, ("each once", "images")),
+        ({"inputs": [z(shape=[0, 8], data=[])]}, ("at least 1, got 0",)),
+        ({"inputs": [z(shape=[0, 10**23], data=[])]}, ("another shape", f"{10**23}")),
         ({"inputs": [z(shape=[65, 8], data=[0.0] * 520)]}, ("at most 64", "got 65")),
         (
             {"inputs": [{"name": "seed", "shape": [1], "datatype": "BYTES", "data": [""]}]},
@@ -112,6 +115,10 @@ def z(**changes: object) -> dict[str, object]:
         (
             {"inputs": [{"name": "seed", "shape": [1], "datatype": "UINT64", "data": [-1]}]},
             ("seed: expected UINT64",),
+        ),
+        (
+            {"inputs": [{"name": "seed", "shape": [1], "datatype": "UINT64", "data": [1.7]}]},
+            ("seed: expected UINT64", "not whole"),
         ),
     ],
 )
@@ -130,6 +137,7 @@ def test_a_wrong_request_is_told(
         ("99999", b"{}", 400),
         ("-1", b"{}", 400),
         ("²", b"{}", 400),
+        ("9" * 5000, b"{}", 400),
         ("2", b"{}rest", 400),
         (None, b"\xff\xfe", 400),
         (None, b"x" * 200_000, 413),

@@ -211,6 +211,10 @@ def test_operators_calls_are_open_to_their_keys_alone(guarded: Guarded, toy_mode
     assert post("/admin/reload").status_code == 401
     assert post("/admin/reload", headers={"X-API-Key": guarded.web}).status_code == 403
     assert guarded.get("/metrics", guarded.web).status_code == 403
+    # A route's pattern lets a newline stand at its end.
+    assert post("/admin/reload%0A", headers={"X-API-Key": guarded.web}).status_code == 403
+    assert guarded.get("/metrics%0A", guarded.web).status_code == 403
+    assert guarded.get(guarded.sign("/metrics%0A")).status_code == 403
     make_model(toy_model, guarded.file.parent / "models" / "second.onnx", "second")
     assert post("/admin/reload", headers={"X-API-Key": guarded.ops}).status_code == 202
     eventually(lambda: guarded.get(f"{IMAGE}?model=second", guarded.ops).status_code == 200)
@@ -347,6 +351,17 @@ def test_a_line_is_a_name_a_kind_and_a_hash() -> None:
     ):
         with pytest.raises(KeyFileError, match="line 1: expected name:key:HASH"):
             parse(line)
+
+
+def test_a_new_key_gets_a_line_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    make_key(file, "new", "web")
+    file.write_text(file.read_text(encoding="utf-8") + "# by hand, without an end", encoding="utf-8")
+    for name in ("ops", "shop"):
+        make_key(file, "new", name)
+    text = file.read_text(encoding="utf-8")
+    assert parse(text).keys() == {"web", "ops", "shop"}
+    assert "" not in text.splitlines()
 
 
 def test_a_key_without_a_line_of_its_own_name_is_none(tmp_path: Path) -> None:

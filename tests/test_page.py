@@ -153,6 +153,54 @@ def test_what_is_kept_survives_a_reload_and_travels_in_the_address(visit: Visit)
     expect(other.locator("#kept").get_by_role("button")).to_have_accessible_name("3")
 
 
+def test_a_link_adds_to_what_is_kept_and_takes_nothing_away(visit: Visit) -> None:
+    own = [str(seed) for seed in range(31)]
+    page = visit(f"#wall?keep={';'.join(own)}")
+    kept = page.locator("#kept > li")
+    expect(kept).to_have_count(31)
+    page.evaluate("location.hash = '#wall?keep=a;b;c'")
+    expect(kept).to_have_count(32)
+    assert kept.evaluate_all("items => items.map((item) => item.dataset.point)") == [*own, "a"]
+    expect(page.locator("#said")).to_contain_text("The tray is full")
+
+
+def test_who_goes_through_the_tray_by_keyboard_stays_in_it(visit: Visit) -> None:
+    page = visit("#between?keep=1;2;3")
+    first = page.locator("#kept button").first
+    first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#between-caption code")).to_contain_text("images/1.png")
+    expect(first).to_be_focused()
+    page.keyboard.press("Delete")
+    expect(page.locator("#kept > li")).to_have_count(2)
+    expect(first).to_be_focused()
+
+
+def test_hearts_of_tiles_that_come_by_scrolling_are_marked(visit: Visit) -> None:
+    page = visit("#wall?keep=5;130")
+    expect(page.get_by_role("button", name="Keep 5", exact=True)).to_have_attribute("aria-pressed", "true")
+    far = page.get_by_role("button", name="Keep 130", exact=True)
+    for _ in range(20):
+        page.mouse.wheel(0, 100_000)
+        if far.count():
+            break
+        page.wait_for_timeout(100)
+    expect(far).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_link_that_was_cut_still_shows_pictures(visit: Visit) -> None:
+    page = visit("#wall?name=100%&model=%E0%A4%A")
+    expect(page.locator("#tiles img").first).to_be_visible()
+    expect(page.locator("#name")).to_have_value("")
+
+
+def test_ends_of_too_many_seeds_are_told(visit: Visit) -> None:
+    many = ",".join(f"{seed}:0.4" for seed in range(1, 16))
+    page = visit(f"#between?a=alice,{many}&b=bob")
+    expect(page.locator("#stage.failed")).to_have_attribute("title", re.compile("more than 16 seeds"))
+    expect(page.locator("#said")).to_contain_text("more than 16 seeds")
+
+
 def test_a_telephone_is_enough(visit: Visit) -> None:
     page = visit("#wall", is_mobile=True, has_touch=True, viewport={"width": 390, "height": 844})
     page.get_by_role("button", name="3", exact=True).tap()

@@ -67,6 +67,22 @@ def ask(limited: httpx.Client) -> Ask:
             {"inputs": [{"name": "seed", "datatype": "UINT64", "shape": [4], "data": [1, 2, 3, 4]}]},
             4,
         ),
+        (
+            "/v2/models/toy/infer",
+            {
+                "inputs": [{"name": "seed", "datatype": "UINT64", "shape": [2], "data": [1, 2]}],
+                "outputs": [{"name": "images"}, {"name": "png", "parameters": {"binary_data": True}}],
+            },
+            4,  # both are grown
+        ),
+        (
+            "/v2/models/toy/infer",
+            {
+                "inputs": [{"name": "seed", "datatype": "UINT64", "shape": [1], "data": [1]}],
+                "outputs": [{"name": "images"}, {"name": "jpg"}],
+            },
+            0,  # refused before anything is grown
+        ),
         ("/v1/models", None, 0),
         ("/images/1.png?size=0", None, 0),
         ("/generate", {"count": 251}, 0),

@@ -28,6 +28,7 @@ ADDRESSES = [
     f"/images/{2**64 - 1}.png",
     "/images/alice.png?to=bob&t=0.25&method=lerp",
     "/images/alice.png?with=bob&with=carol&weights=2,1,1",
+    "/images/alice.png?with=bob&weights=1e16,0.5",
     "/images/alice.png?radius=0.3&variant=7&truncation=0.7",
     "/images/alice.png?size=64&shape=circle",
     "/images/alice.png?size=40&shape=rounded&background=rebeccapurple",

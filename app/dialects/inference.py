@@ -107,12 +107,17 @@ async def infer(
     _check_version(call)
     body = await _read(call)
     request, tensors = read_request(body, inference_header_content_length)
+    wanted = _wanted(request)
     points = _points(call, tensors)
+    if not points:
+        raise bad("the first side of the input's shape: expected at least 1, got 0")
     if len(points) > call.settings.max_count:
         raise LimitError("the first side of the input's shape", len(points), call.settings.max_count)
-    call.spend(len(points))
-    wanted = request.outputs or [WantedOutput(name="images")]
-    outputs = [await until_gone(call.request, _output(call, request, one, points)) for one in wanted]
+    call.spend(len(points) * len(wanted))
+    outputs = [
+        await until_gone(call.request, _output(call, name, points, binary=binary))
+        for name, binary in wanted.items()
+    ]
     about = {"model_name": call.engine.model.card.name, "model_version": VERSION}
     content, headers = write_answer(about | ({"id": request.id} if request.id else {}), outputs)
     return Response(content, headers=headers)
@@ -136,6 +141,21 @@ async def _read(call: Call) -> bytes:
                 413, f"a request for {call.settings.max_count} pictures has at most {most} bytes, got more"
             )
     return bytes(body)
+
+
+def _wanted(request: InferRequest) -> dict[str, bool]:
+    """Returns the outputs by name, and whether each is to be written as bytes."""
+    wanted: dict[str, bool] = {}
+    for one in request.outputs or [WantedOutput(name="images")]:
+        if one.name not in {"images", "png"}:
+            raise bad(f"outputs: expected images or png, got {one.name!r}")
+        if one.name in wanted:
+            raise bad(f"outputs: expected each once, got {one.name} again")
+        own, everywhere = one.parameters.binary_data, request.parameters.binary_data_output
+        wanted[one.name] = bool(everywhere if own is None else own)
+        if one.name == "png" and not wanted["png"]:
+            raise bad("png: a file cannot be written in JSON; ask for it as binary_data")
+    return wanted
 
 
 def _points(call: Call, tensors: dict[str, Elements]) -> list[Point]:
@@ -167,17 +187,11 @@ def _seed(one: int | bytes) -> int:
         raise bad(f"seed: {error}") from None
 
 
-async def _output(
-    call: Call, request: InferRequest, wanted: WantedOutput, points: list[Point]
-) -> OutputTensor:
-    everywhere = request.parameters.binary_data_output
-    binary = everywhere if wanted.parameters.binary_data is None else wanted.parameters.binary_data
-    if wanted.name == "images":
+async def _output(call: Call, name: str, points: list[Point], *, binary: bool) -> OutputTensor:
+    if name == "images":
         sources = [point.source(call.engine.model.card.spec.z_dim) for point in points]
         pixels = await call.engine.pixels(sources, call.timeout_s)
-        return OutputTensor("images", "UINT8", pixels, binary=bool(binary))
-    if wanted.name == "png":
-        look = choose_look(Appearance(), native_size(call), alpha=True, quality=None)
-        pictures = await grow(call, points, look, "png")
-        return OutputTensor("png", "BYTES", [picture.content for picture in pictures], binary=bool(binary))
-    raise bad(f"outputs: expected images or png, got {wanted.name!r}")
+        return OutputTensor(name, "UINT8", pixels, binary=binary)
+    look = choose_look(Appearance(), native_size(call), alpha=True, quality=None)
+    pictures = await grow(call, points, look, "png")
+    return OutputTensor(name, "BYTES", [picture.content for picture in pictures], binary=binary)

@@ -24,6 +24,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 LENGTH_BYTES = 4
 """Bytes before each element of BYTES that tell its length, little-endian."""
 
+LENGTH_DIGITS = 12
+"""Most digits of the length of the JSON."""
+
 Datatype = Literal["FP32", "UINT8", "UINT64", "BYTES"]
 Elements = NDArray[Any] | list[bytes]
 
@@ -70,6 +73,7 @@ class OutputTensor:
     datatype: Datatype
     elements: Elements
     binary: bool
+    """Whether numbers are written as bytes; files always are, for JSON cannot hold them."""
 
 
 def bad(message: str) -> HTTPException:
@@ -92,7 +96,8 @@ def read_request(body: bytes, header_length: str | None) -> tuple[InferRequest, 
     """
     end = len(body)
     if header_length is not None:
-        if not header_length.isascii() or not header_length.isdigit() or int(header_length) > end:
+        digits = header_length.isascii() and header_length.isdigit() and len(header_length) <= LENGTH_DIGITS
+        if not digits or int(header_length) > end:
             raise bad(
                 f"Inference-Header-Content-Length: expected at most {end}, the body, got {header_length!r}"
             )
@@ -136,11 +141,13 @@ def _from_json(tensor: InputTensor) -> Elements:
     try:
         numbers = np.array(tensor.data, dtype=object).ravel()
         found = numbers.astype(DTYPES[tensor.datatype])
+        if found.dtype.kind == "u" and not all(type(number) is int for number in numbers):
+            raise ValueError("there is a number that is not whole")  # noqa: TRY301 - told with the others
     except (OverflowError, TypeError, ValueError) as error:
         raise bad(f"{tensor.name}: expected {tensor.datatype}: {error}") from None
     if len(found) != count:
         raise bad(f"{tensor.name}: expected {count} numbers, as its shape says, got {len(found)}")
-    return found.reshape(tensor.shape)
+    return _shaped(found, tensor)
 
 
 def _from_bytes(tensor: InputTensor, content: bytes) -> Elements:
@@ -150,7 +157,14 @@ def _from_bytes(tensor: InputTensor, content: bytes) -> Elements:
     dtype = DTYPES[tensor.datatype]
     if len(content) != count * dtype.itemsize:
         raise bad(f"{tensor.name}: expected {count * dtype.itemsize} bytes, got {len(content)}")
-    return np.frombuffer(content, dtype).reshape(tensor.shape)
+    return _shaped(np.frombuffer(content, dtype), tensor)
+
+
+def _shaped(numbers: NDArray[Any], tensor: InputTensor) -> NDArray[Any]:
+    try:
+        return numbers.reshape(tensor.shape)
+    except (OverflowError, ValueError) as error:  # sides of 0 beside such as no array has
+        raise bad(f"{tensor.name}: expected another shape than {tensor.shape}: {error}") from None
 
 
 def _split(name: str, content: bytes, count: int) -> list[bytes]:
@@ -181,11 +195,11 @@ def write_answer(about: Mapping[str, Any], outputs: Sequence[OutputTensor]) -> t
     for output in outputs:
         shape = [len(output.elements)] if isinstance(output.elements, list) else list(output.elements.shape)
         entry: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": shape}
-        if output.binary:
+        if output.binary or isinstance(output.elements, list):
             blobs.append(_to_bytes(output.elements))
             entry["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:
-            entry["data"] = _to_json(output)
+            entry["data"] = output.elements.ravel().tolist()
         described.append(entry)
     head = json.dumps({**about, "outputs": described}).encode()
     if not blobs:
@@ -201,10 +215,3 @@ def _to_bytes(elements: Elements) -> bytes:
     if isinstance(elements, list):
         return b"".join(len(one).to_bytes(LENGTH_BYTES, "little") + one for one in elements)
     return np.ascontiguousarray(elements).tobytes()
-
-
-def _to_json(output: OutputTensor) -> list[Any]:
-    if isinstance(output.elements, list):
-        raise bad(f"{output.name}: a file cannot be written in JSON; ask for it as binary_data")
-    numbers: list[Any] = output.elements.ravel().tolist()
-    return numbers

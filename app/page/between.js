@@ -2,10 +2,10 @@
 
 import { LIGHT, path, picture } from "./address.js";
 import { caption } from "./caption.js";
-import { $, h, icon } from "./dom.js";
+import { $, h, icon, say } from "./dom.js";
 import { onwards } from "./keys.js";
 import { grow } from "./picture.js";
-import { between as pointBetween, isPlain, label, plain, read, write } from "./point.js";
+import { PARTS_MAX, between as pointBetween, isPlain, label, plain, read, write } from "./point.js";
 import { RefusalError } from "./service.js";
 import { slot } from "./slot.js";
 import { go } from "./state.js";
@@ -46,14 +46,26 @@ export function between() {
       }
     };
     stage.classList.remove("failed");
+    stage.title = "";
+    if (!at(LAST / 2)) {
+      frames = [];
+      stage.replaceChildren();
+      fail(`These are of more than ${PARTS_MAX} seeds together, and an address holds no more.`);
+      return;
+    }
     try {
       await Promise.all(Array.from({ length: AT_ONCE }, fetchSome));
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof RefusalError)) throw error;
-      stage.classList.add("failed");
-      stage.title = error.message;
+      fail(error.message);
     }
+  }
+
+  function fail(why) {
+    stage.classList.add("failed");
+    stage.title = why;
+    say(why);
   }
 
   /** Lays the frame after the position over the one before it, the more opaque the nearer it is. */

@@ -10,6 +10,7 @@ const OWN = {
 };
 const OF_DIALOG = ["open", "shape", "size", "format"];
 const EVERYWHERE = ["model", "keep"];
+const TEXTS = ["name", "model"]; // what point.js does not read
 
 export const state = { view: "wall" };
 const listeners = [];
@@ -65,7 +66,18 @@ function read() {
   for (const key of [...keys(), ...OF_DIALOG]) delete state[key];
   for (const pair of rest.split("&")) {
     const [key, value] = pair.split(/=(.*)/s);
+    if (TEXTS.includes(key) && !decodes(value)) continue;
     if ([...keys(), ...OF_DIALOG].includes(key)) state[key] = value;
+  }
+}
+
+/** Tells whether every percent sign encodes something: a link may have been cut. */
+function decodes(value) {
+  try {
+    decodeURIComponent(value);
+    return true;
+  } catch {
+    return false;
   }
 }
 

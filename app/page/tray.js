@@ -29,10 +29,11 @@ export function toggle(point) {
   go({ keep: remember(kept) }, { replace: true });
 }
 
-/** Adds the pictures of an address to those in the browser; nothing that was kept is lost by a link. */
+/** Adds the pictures of an address to those in the browser, for which there is room; none of these is lost by a link. */
 export function adopt(text) {
   const kept = new Set(`${stored()};${text ?? ""}`.split(";").filter(read));
-  return remember([...kept].slice(-KEPT_MAX));
+  if (kept.size > KEPT_MAX) say("The tray is full: not all pictures of the link are in it.");
+  return remember([...kept].slice(0, KEPT_MAX));
 }
 
 /** Returns a button that keeps what `point` returns, and shows whether it is kept. */
@@ -58,8 +59,14 @@ export function tray() {
     const texts = list();
     $("#tray").hidden = texts.length === 0;
     for (const one of several) one.hidden = texts.length < 2;
-    const there = new Map([...thumbs.children].map((item) => [item.dataset.point, item]));
-    thumbs.replaceChildren(...texts.map((text) => there.get(text) ?? thumb(text)));
+    const before = [...thumbs.children];
+    if (before.map((item) => item.dataset.point).join(";") !== texts.join(";")) {
+      const focused = before.findIndex((item) => item.contains(document.activeElement));
+      const there = new Map(before.map((item) => [item.dataset.point, item]));
+      thumbs.replaceChildren(...texts.map((text) => there.get(text) ?? thumb(text)));
+      // What was moved, or took the place of what was removed, keeps the focus.
+      if (focused >= 0) thumbs.children[Math.min(focused, texts.length - 1)]?.firstChild.focus();
+    }
     for (const item of thumbs.children) show(item.firstChild, picture(read(item.dataset.point), LIGHT));
     hold(thumbs, "button");
   });

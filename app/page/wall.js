@@ -43,6 +43,7 @@ export function wall() {
     const keep = button("heart", `Keep ${seed}`, () => toggle(plain(seed)), { bare: true });
     keep.tabIndex = -1; // by keyboard it is K on the picture
     keep.value = seed;
+    keep.ariaPressed = isKept(quote(seed));
     return h("li", {}, face, keep);
   }
 
