@@ -1,5 +1,6 @@
 """The access log: a line for each request, written by a thread, so that no request waits for a pipe."""
 
+import contextlib
 import json
 import queue
 import sys
@@ -15,6 +16,9 @@ ROOM = 10_000
 
 SAMPLE_S = 1.0
 """Refusals at the door are told once in this time, in seconds: they come in floods."""
+
+PATIENCE_S = 1.0
+"""How long the end waits for a reader, in seconds, and then for the rest to be written."""
 
 Client = tuple[str, int] | None
 
@@ -42,9 +46,10 @@ class AccessLog:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread once everything is written."""
-        self._lines.put(None)
-        self._thread.join()
+        """Ends the thread once everything is written, or without where nobody reads."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put(None, timeout=PATIENCE_S)
+        self._thread.join(PATIENCE_S)
 
     def note(self, method: str, path: bytes, exchange: Exchange, seconds: float, client: Client) -> None:
         """Notes a request.

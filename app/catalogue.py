@@ -95,7 +95,7 @@ async def sheet(call: CallDep) -> Response:
     headers |= {"content-type": "image/png", "seedling-seed": "0", "seedling-count": str(SHEET_COUNT)}
     if (early := answer_early(call.request, headers)) is not None:
         return early
-    call.spend(SHEET_COUNT, at_once=call.settings.max_count)
+    call.spend(SHEET_COUNT, at_once=min(SHEET_COUNT, call.settings.max_count))
     return Response(await until_gone(call.request, _grow(call)), headers=headers)
 
 

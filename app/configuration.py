@@ -65,6 +65,10 @@ def _is_secret(kind: type[BaseSettings], field: str) -> bool:
     return known is not None and "SecretStr" in repr(known.annotation)
 
 
+OTHERS = {"SEEDLING_CLIENT_KEY"}
+"""Variables of the same prefix that the command reads (docs/client.md)."""
+
+
 def unknown_variables(kind: type[BaseSettings]) -> list[str]:
     """Returns a sentence for each variable, of ``.env`` too, that only looks like a setting."""
     prefix = str(kind.model_config["env_prefix"]).upper()
@@ -72,7 +76,7 @@ def unknown_variables(kind: type[BaseSettings]) -> list[str]:
     there = {name.upper() for name in (*os.environ, *DotEnvSettingsSource(kind).env_vars)}
     told = []
     for name in sorted(there):
-        if name.startswith(prefix) and name.removeprefix(prefix) not in fields:
+        if name.startswith(prefix) and name.removeprefix(prefix) not in fields and name not in OTHERS:
             near = difflib.get_close_matches(name.removeprefix(prefix), fields, 1)
             told.append(f"{name} is not a setting" + (f"; is {prefix}{near[0]} meant?" if near else ""))
     return told

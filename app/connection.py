@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.exchange import Exchange, current, identify
 from app.one_write import OneWrite
 from app.problems import respond
 
@@ -31,6 +32,9 @@ TAKEN_MIN = 16_384
 
 RESERVE = 128
 """Connections beyond the most that are still heard, for those who ask after the service's health."""
+
+PIPELINE_MAX = 100
+"""Requests of a connection that wait for the answer to one before them: each takes some kilobytes."""
 
 HEALTH = (b"/livez", b"/readyz")
 
@@ -122,6 +126,9 @@ class Connection(HttpToolsProtocol):
 
     def hand_on(self) -> None:
         """Gives a request whose head is complete to the application."""
+        if len(self.pipeline) >= PIPELINE_MAX:
+            self.transport.abort()
+            raise RefusedError
         super().on_headers_complete()
         self.cycle.transport = cast("asyncio.Transport", OneWrite(self.transport, self.loop))
 
@@ -135,6 +142,15 @@ class Connection(HttpToolsProtocol):
         """Ends the request; its answer may be under way."""
         self._waits_for = ""
         super().on_message_complete()
+        if self.cycle.response_complete:  # the answer did not wait for the body
+            self.wait_for_next()
+
+    def wait_for_next(self) -> None:
+        """Closes the connection, unless another request comes in time."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def _wait_for(self, part: Literal["head", "body"]) -> None:
         self._waits_for = part
@@ -154,9 +170,14 @@ class Connection(HttpToolsProtocol):
 
     # --- How it ends ---------------------------------------------------------------------------------
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will be answered."""
+        return self._over_at is not None or self.transport.is_closing()
+
     def refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         """Answers in the application's place; what still comes of the connection is not read."""
-        if self._over_at is not None or self.transport.is_closing():
+        if self.is_over:
             return
         if self.cycle is not None and (self.pipeline or self.cycle.scope is self.scope):
             if self.cycle.response_started or self.pipeline:
@@ -169,7 +190,12 @@ class Connection(HttpToolsProtocol):
             return
         self._over_at = self.loop.time() + LINGER_S
         path = self.url.partition(b"?")[0].decode("ascii", "replace") if self.url else "/"
-        answer = respond(path, status, detail, {"Connection": "close"} | (headers or {}))
+        name, trace_id = identify(self.headers or ())
+        token = current.set(Exchange(name, trace_id))
+        answer = respond(
+            path, status, detail, {"Connection": "close", "X-Request-Id": name} | (headers or {})
+        )
+        current.reset(token)
         usual = [header for header in self.server_state.default_headers if header[0] != b"connection"]
         self.transport.write(on_the_wire(answer, usual))
         self.transport.write_eof()

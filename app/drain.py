@@ -24,26 +24,34 @@ MARGINS = (1.05, 2.0)
 HALF_S = 30.0
 """How long half of what was learned is kept, in seconds: a flood tells little of what comes after."""
 
+PAUSE = 4.0
+"""Times that a delivery may take of what it should, or ``MEMORY_S`` where that is longer. What takes longer
+was a pause of the whole process, as of a container that is frozen, and tells nothing of the engine."""
+
 
 class DrainRate:
     """The pictures a second of an engine that has enough to do.
 
     Only time between two deliveries with pictures waiting at both counts: a lone client's pace says nothing
-    about what the engine could do.
+    about what the engine could do. What was learned is forgotten where nothing more is, for a rate by which
+    everything is refused would never be corrected.
 
     Args:
         pictures_per_s: What was measured at start.
     """
 
     def __init__(self, pictures_per_s: float) -> None:
+        self._at_start = pictures_per_s
         self._pictures = pictures_per_s * MEMORY_S
         self._seconds = MEMORY_S
+        self._learned_at = 0.0
         self._saturated_since: float | None = None
 
-    @property
-    def pictures_per_s(self) -> float:
-        """The rate."""
-        return self._pictures / self._seconds
+    def pictures_per_s(self, now: float | None = None) -> float:
+        """Returns the rate; ``now`` is monotonic time in seconds, the clock's when missing."""
+        passed = (time.monotonic() if now is None else now) - self._learned_at
+        learned = self._pictures / self._seconds
+        return self._at_start + (learned - self._at_start) * math.exp2(-passed / HALF_S)
 
     def delivered(self, pictures: int, *, more_wait: bool, now: float | None = None) -> None:
         """Counts a delivery.
@@ -55,15 +63,17 @@ class DrainRate:
         """
         now = time.monotonic() if now is None else now
         if self._saturated_since is not None:
-            elapsed = now - self._saturated_since
+            most = max(MEMORY_S, PAUSE * pictures * self._seconds / self._pictures)
+            elapsed = min(now - self._saturated_since, most)
             fade = math.exp(-elapsed / MEMORY_S)
             self._pictures = self._pictures * fade + pictures
             self._seconds = self._seconds * fade + elapsed
+            self._learned_at = now
         self._saturated_since = now if more_wait else None
 
     def seconds_for(self, pictures: int) -> float:
         """Returns how long that many pictures take."""
-        return pictures / self.pictures_per_s
+        return pictures / self.pictures_per_s()
 
 
 class Margin:

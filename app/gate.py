@@ -60,6 +60,8 @@ class GateProtocol(Connection):
 
     def refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         """Counts a connection that is ended for what came, or did not come, and says why."""
+        if self.is_over:
+            return
         tally: HttpTally = cast("FastAPI", self.app).state.tally
         tally.answered(NO_ROUTE, "other", status)
         tally.turned_away(status, CAUSES_HERE.get(status))
@@ -67,6 +69,7 @@ class GateProtocol(Connection):
 
     def hand_on(self) -> None:
         """Refuses the request that has come in, or hands it on."""
+        self._unset_keepalive_if_required()  # of a request before it, in the same piece
         if not self._may_be_refused():
             super().hand_on()
             return
@@ -111,9 +114,7 @@ class GateProtocol(Connection):
             return
         self._refused, self._waits_for = False, ""
         self.server_state.total_requests += 1
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        self.wait_for_next()
 
     def _may_be_refused(self) -> bool:
         """Tells whether it is a GET of a picture, and nothing else is to be answered or done first."""

@@ -19,7 +19,7 @@ from app.pictures import check_pixels, grow, grow_sheet, pick_look
 from app.points import Point, settle_each
 from app.problems import LimitError
 from app.statuses import refusals
-from app.streaming import PictureStream, in_order, write_stream
+from app.streaming import PictureStream, batch_sizes, in_order, write_stream
 from models.contract import draw_seed
 
 router = APIRouter(tags=["pictures"])
@@ -94,7 +94,7 @@ async def generate(
     _check(call, count, look, streamed=media_type in STREAMED)
     first = draw_seed() if wanted.seed is None else wanted.seed
     points = settle_each(first, wanted, call.engine.model.card.spec.z_dim)
-    call.spend(count, at_once=1 if media_type in STREAMED else count)
+    call.spend(count, at_once=min(count, batch_sizes(call.engine)[0]) if media_type in STREAMED else count)
     headers = describe_model(call.engine.model) | {"Seedling-Count": str(count), "Vary": "Accept"}
     headers["Seedling-Edition"] = call.engine.edition
     if wanted.latents is None:

@@ -26,7 +26,7 @@ OPEN_FOLDER = "/static-offline-docs/"
 """Files of the pages that show the description."""
 
 ADMIN = re.compile(r"/(admin(/.*)?|metrics)\n?", re.DOTALL)
-"""What only a key for operators opens; a route's pattern ends in ``$``, which lets a newline stand behind it."""
+"""What only a key for operators opens. Patterns of routes end in ``$``, which lets a newline stand behind."""
 
 ACCOUNT = "seedling.account"
 """Where a request has what its caller may still ask for."""

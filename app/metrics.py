@@ -216,7 +216,7 @@ def _queue(registry: Registry, tallies: dict[str, ModelTally]) -> Iterator[Metri
         for state, count in engine.queued.items():
             queued[name, state] += count
         limits[name,] = engine.admission.max_queue
-        rates[name,] = engine.admission.drain.pictures_per_s
+        rates[name,] = engine.admission.drain.pictures_per_s()
     yield _gauge("seedling_queue_pictures", "Pictures in the queue.", queued, ("model", "state"))
     yield _gauge("seedling_queue_limit_pictures", "Most pictures in the queue.", limits, ("model",))
     yield _gauge(

@@ -21,8 +21,14 @@ class OneWrite:
         self._head: bytes | None = None
         self._begun = False
 
+    def is_closing(self) -> bool:
+        """Tells whether the connection is closed, or about to be."""
+        return self._transport.is_closing()
+
     def write(self, data: bytes) -> None:
-        """Writes what the answer goes on with."""
+        """Writes what the answer goes on with; nothing, once the connection is gone."""
+        if self.is_closing():
+            return
         if self._begun:
             self._transport.write(data)
         elif self._head is None:

@@ -145,7 +145,7 @@ class Registry:
 
     def give_up(self) -> None:
         """Fails whatever waits, and refuses what comes: at the end any answer is better than none."""
-        for engine in self._editions.values():
+        for engine in self.engines:  # those that are exchanged, too
             engine.give_up()
 
     async def stop(self) -> None:
@@ -174,6 +174,8 @@ class Registry:
                 self._retire(lost.engine)
         self._tell()
         for entry in self.entries():
+            if self.draining:
+                return
             broken = entry.engine is not None and entry.engine.fault
             wanted = entry.due or thorough or broken
             if entry.file.card is not None and wanted and entry not in self._shelf.strays:

@@ -68,6 +68,7 @@ def serve(
     config = uvicorn.Config(
         app,
         http=GateProtocol,
+        ws="none",  # else a request for an upgrade would be answered by nobody
         backlog=BACKLOG,
         log_config=None,  # as everything else here
         log_level="warning",

@@ -37,6 +37,7 @@ async def kept_up(registry: Registry, settings: Settings) -> AsyncIterator[None]
         try:
             yield
         finally:
+            registry.draining = True  # else it would load all that is left
             over.set()
             interrupted.set()
             await task

@@ -60,17 +60,18 @@ class Asker(ABC, Generic[Http, Transport]):
 
     def _request(self, ask: Ask[T], patience: Patience) -> httpx.Request:
         """Returns what is sent; it says how long the answer is waited for, so that no may be said at once."""
+        streamed = ask.body is not None
         return self._http.build_request(
             "GET" if ask.body is None and ask.content is None else "POST",
             ask.address,
             json=ask.body,
             content=ask.content,
             headers={
-                "Accept": "*/*" if ask.body is None else "application/x-ndjson",
+                "Accept": "application/x-ndjson" if streamed else "*/*",
                 "X-Timeout-Ms": str(math.ceil(1000 * patience.left_s)),
             }
             | ({} if ask.content is None else {"Content-Type": "image/png"}),
-            timeout=patience.left_s,
+            timeout=httpx.Timeout(patience.left_s, read=self._timeout_s if streamed else patience.left_s),
         )
 
     @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -106,6 +107,58 @@ def test_a_body_at_the_bound_is_taken(peer: NewPeer) -> None:
     assert caller.answer()[0] == 200
 
 
+def test_who_waits_to_be_asked_for_the_body_is_asked(peer: NewPeer) -> None:
+    caller = peer()
+    caller.send(
+        b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 11\r\nExpect: 100-continue\r\n\r\n"
+    )
+    assert caller.stream.readline() == b"HTTP/1.1 100 Continue\r\n"
+    assert caller.stream.readline() == b"\r\n"
+    caller.send(b'{"seed": 1}')
+    assert caller.answer()[0] == 200
+
+
+def test_requests_that_do_not_wait_for_answers_are_answered_in_turn_up_to_a_bound(
+    strict: Live, peer: NewPeer
+) -> None:
+    request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    caller = peer()
+    caller.send(50 * request)
+    assert [caller.answer()[0] for _ in range(50)] == [200] * 50
+    rude = peer()
+    with contextlib.suppress(OSError):
+        rude.send(60_000 * request)
+    answered = b""
+    with contextlib.suppress(OSError):
+        while piece := rude.socket.recv(65_536):
+            answered += piece
+    assert answered.count(b"HTTP/1.1 200") < 1000, "it was not cut"
+    assert still_serves(strict)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /livez HTTP/1.1\r\nX-Long: " + b"x" * 3000,
+        b"POST /generate HTTP/1.1\r\nContent-Length: 99999999",
+    ],
+)
+def test_a_refusal_is_named_and_counted_once(strict: Live, peer: NewPeer, request_: bytes) -> None:
+    def refusals() -> float:
+        found = re.findall(
+            r'^seedling_rejections_total\{.*"too_large".*\} (\S+)', strict.get("/metrics").text, re.MULTILINE
+        )
+        return sum(map(float, found))
+
+    before = refusals()
+    caller = peer()
+    caller.send(request_ + b"\r\nX-Request-Id: mine\r\n\r\n")
+    _, headers, body = caller.answer()
+    assert headers["x-request-id"] == json.loads(body)["request_id"] == "mine"
+    assert refusals() == before + 1
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", None])
 @pytest.mark.parametrize("path", ["/generate", "/v1/images/generations"])
 def test_a_body_of_another_type_is_415(strict: Live, path: str, kind: str | None) -> None:
@@ -174,6 +227,14 @@ def test_who_does_not_ask_again_is_closed(peer: NewPeer) -> None:
     caller = peer()
     caller.ask("/livez")
     assert caller.answer()[0] == 200
+    assert caller.ended()
+
+
+def test_a_body_that_comes_after_its_answer_is_no_reason_to_wait_for_ever(peer: NewPeer) -> None:
+    caller = peer()
+    caller.send(b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+    assert caller.answer()[0] == 404
+    caller.send(b"x")
     assert caller.ended()
 
 

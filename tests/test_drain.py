@@ -14,14 +14,14 @@ def test_it_follows_a_saturated_engine() -> None:
     rate = DrainRate(200.0)
     for tick in range(400):
         rate.delivered(1, more_wait=True, now=tick / 50)
-    assert rate.pictures_per_s == pytest.approx(50, rel=0.1)
+    assert rate.pictures_per_s(now=8.0) == pytest.approx(50, rel=0.1)
 
 
 def test_a_lone_client_says_nothing_about_it() -> None:
     rate = DrainRate(200.0)
     for tick in range(100):
         rate.delivered(1, more_wait=False, now=float(tick))
-    assert rate.pictures_per_s == pytest.approx(200)
+    assert rate.pictures_per_s(now=100.0) == pytest.approx(200)
 
 
 def test_an_idle_time_does_not_count() -> None:
@@ -30,7 +30,23 @@ def test_an_idle_time_does_not_count() -> None:
     rate.delivered(1, more_wait=False, now=0.01)
     rate.delivered(1, more_wait=True, now=500.0)
     rate.delivered(1, more_wait=True, now=500.01)
-    assert rate.pictures_per_s == pytest.approx(100, rel=0.01)
+    assert rate.pictures_per_s(now=500.01) == pytest.approx(100, rel=0.01)
+
+
+def test_a_pause_of_the_whole_process_is_not_taken_for_a_slow_engine() -> None:
+    rate = DrainRate(200.0)
+    for tick in range(100):
+        rate.delivered(4, more_wait=True, now=tick / 50)
+    rate.delivered(4, more_wait=False, now=62.0)  # a container was frozen for a minute
+    assert rate.pictures_per_s(now=62.0) > 40
+    assert rate.pictures_per_s(now=62.0 + 5 * HALF_S) == pytest.approx(200, rel=0.05)
+
+
+def test_an_engine_of_seconds_a_batch_is_believed() -> None:
+    rate = DrainRate(200.0)
+    for tick in range(20):
+        rate.delivered(4, more_wait=True, now=10.0 * tick)
+    assert rate.pictures_per_s(now=190.0) == pytest.approx(0.4, rel=0.1)
 
 
 def test_of_what_could_just_be_done_in_time_few_are_late_in_the_end() -> None:

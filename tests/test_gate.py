@@ -112,6 +112,20 @@ def test_answers_come_in_the_order_of_the_requests(crowd: Crowd) -> None:
         assert (status, body) == (200, b"ok")
 
 
+def test_refusals_that_came_together_do_not_cut_a_later_answer(start: StartService) -> None:
+    with start(keep_alive_ms=1000) as client, contextlib.closing(Caller(client)) as caller:
+        head = "GET /images/{}.png HTTP/1.1\r\nHost: x\r\nX-Timeout-Ms: 1\r\n\r\n"
+        caller.socket.sendall((head.format(1) + head.format(2)).encode())
+        assert [caller.answer()[0] for _ in range(2)] == [429, 429]
+        time.sleep(0.5)
+        body = b'{"seed": 1, "count": 400}'
+        caller.socket.sendall(
+            b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"Accept: application/x-ndjson\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        assert caller.stream.read().endswith(b"0\r\n\r\n")
+
+
 def test_a_connection_that_is_to_be_closed_is_closed(crowd: Crowd) -> None:
     last, *others = crowd()
     flood(others, 5000)

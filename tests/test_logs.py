@@ -247,6 +247,27 @@ class Stuck(io.StringIO):
         return super().write(text)
 
 
+def test_a_pipe_that_is_not_read_keeps_no_service_from_its_end(toy_model: Path) -> None:
+    port = free_port()
+    own = {"SEEDLING_MODEL": str(toy_model), "SEEDLING_ACCESS_LOG": "true", "SEEDLING_DRAIN_MS": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "--port", str(port)], env=os.environ | own, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    with process.stdout, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+
+        def ready() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return client.get("/readyz").is_success
+            return False
+
+        eventually(ready)
+        for _ in range(1000):  # more than a pipe holds
+            client.get("/livez")
+        process.terminate()
+        assert process.wait(10) == 0
+
+
 def test_a_pipe_that_is_not_read_costs_lines_and_keeps_nobody() -> None:
     pipe = Stuck()
     log = AccessLog("json", pipe)

@@ -21,6 +21,10 @@ class Wire(asyncio.Transport):
         """One call, too."""
         self.calls.append(b"".join(list_of_data))
 
+    def is_closing(self) -> bool:
+        """Whether it has ended."""
+        return self.closed_after >= 0
+
     def close(self) -> None:
         """The end."""
         self.closed_after = len(self.calls)

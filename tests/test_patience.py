@@ -54,6 +54,16 @@ def test_a_client_may_be_told_not_to_ask_again(url: str) -> None:
     assert len(wire.statuses) <= 1
 
 
+def test_each_picture_of_a_stream_has_the_whole_time(url: str) -> None:
+    wire = Wire()
+    with seedling.Client(url, timeout_s=20, transport=wire) as client:
+        list(client.stream(1, 2))
+        client.image(1)
+    streamed, whole = (request.extensions["timeout"] for request in wire.requests)
+    assert streamed["read"] == 20
+    assert whole["read"] < 20  # the rest of it
+
+
 def test_a_model_that_is_being_loaded_is_waited_for(
     start: StartService, toy_model: Path, tmp_path: Path
 ) -> None:

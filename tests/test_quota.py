@@ -1,6 +1,7 @@
 """Quotas: counted in pictures, by key and by address, told in standard headers."""
 
 import itertools
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -177,6 +178,18 @@ def test_what_the_engine_has_no_time_for_costs_nothing(ask: Ask) -> None:
         assert answer.status_code == 429
         assert left(answer) == {"address-3600s": QUOTA}
         assert "violated-policies" not in answer.json()
+
+
+def test_a_stream_that_is_refused_costs_nothing(start: StartService) -> None:
+    with start(quota_per_address=f"{QUOTA}/hour", trusted_proxies="127.0.0.1", batch_sizes="[1,4]") as client:
+        [model] = client.get("/v1/models").json()["data"]
+        enough_for_two = math.ceil(1000 * 1.1 * 2 / model["layout"]["pictures_per_s"])
+        headers = {"X-Timeout-Ms": str(enough_for_two), "Accept": "application/x-ndjson"}
+        answer = client.post(
+            "/generate", json={"count": 100}, headers=headers | {"X-Forwarded-For": "10.9.9.9"}
+        )
+        assert answer.status_code == 429, "its first batch is of four"
+        assert left(answer) == {"address-3600s": QUOTA}
 
 
 def test_ipv6_counts_by_network_and_ipv4_in_it_as_ipv4() -> None:

@@ -14,6 +14,7 @@ import onnx
 import pytest
 from live import Live, draw, eventually, living, make_model, pixels, put
 
+from app.refusals import EngineStoppedError
 from app.registry import ModelNotReadyError, Registry, UnknownModelError
 from app.settings import Settings
 from models.contract import ModelFileError
@@ -123,6 +124,33 @@ def test_an_engine_that_is_exchanged_runs_as_long_as_a_request_has_it(folder: Pa
     threads = threading.active_count()
     asyncio.run(check())
     assert threading.active_count() == threads
+
+
+def test_at_the_end_an_engine_that_is_exchanged_gives_up_too(folder: Path, toy_model: Path) -> None:
+    async def check() -> None:
+        async with running(folder) as registry:
+            old = registry.default
+            old.leases += 1
+            make_model(toy_model, folder / "a.onnx", "cats", 0.5)
+            await registry.refresh()
+            registry.give_up()
+            with pytest.raises(EngineStoppedError):
+                await old.pixels([5], 10)
+            old.leases -= 1
+
+    asyncio.run(check())
+
+
+def test_a_service_that_stops_loads_nothing_more(folder: Path, toy_model: Path) -> None:
+    async def check() -> None:
+        async with running(folder) as registry:
+            before = dict(registry.loads)
+            make_model(toy_model, folder / "z.onnx", "zebras", 0.5)
+            registry.draining = True
+            await registry.refresh()
+            assert registry.loads == before
+
+    asyncio.run(check())
 
 
 def test_a_file_of_the_same_content_is_not_loaded_again(folder: Path) -> None:

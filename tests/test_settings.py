@@ -98,6 +98,7 @@ def test_a_misspelt_variable_is_told_with_the_nearest_name(monkeypatch: pytest.M
     monkeypatch.setenv("SEEDLING_MAX_QUE", "1")
     monkeypatch.setenv("SEEDLING_QQQ", "1")
     monkeypatch.setenv("SEEDLING_PORT", "1")
+    monkeypatch.setenv("SEEDLING_CLIENT_KEY", "the command's own")
     Path(".env").write_text("SEEDLING_TREADS=1\nOTHER=1\n", encoding="utf-8")
     assert unknown_variables(Settings) == [
         "SEEDLING_MAX_QUE is not a setting; is SEEDLING_MAX_QUEUE meant?",
