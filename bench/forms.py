@@ -68,8 +68,8 @@ def openvino(precision: str) -> Options:
 
 
 def cuda(_: int) -> dict[str, str]:
-    """Returns the options for float16: channels last."""
-    return {"cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "1"}
+    """Returns the provider's options as the service sets them: no TF32 in float32, and channels last."""
+    return {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "1"}
 
 
 PROVIDERS: dict[str, tuple[str, Options, tuple[str, ...]]] = {

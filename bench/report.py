@@ -61,14 +61,14 @@ def number(value: float) -> str:
 
 def machine() -> dict[str, Any]:
     """Returns what this machine is, and how busy it was before."""
-    packages = ("onnxruntime", "fastapi", "uvicorn", "numpy", "pillow")
+    packages = ("fastapi", "uvicorn", "numpy", "pillow")
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "processor": _processor(),
         "cpus": len(os.sched_getaffinity(0)),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "packages": {"onnxruntime": _onnxruntime()} | {name: _version(name) for name in packages},
         "load_average": os.getloadavg()[0],
     }
 
@@ -77,6 +77,23 @@ def write_json(path: Path, content: Mapping[str, Any], figures: Iterable[Figure]
     """Writes what was measured, and on what machine."""
     whole = {**content, "figures": [asdict(figure) | {"reached": figure.reached} for figure in figures]}
     path.write_text(json.dumps(whole, indent=2, default=str, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _onnxruntime() -> str | None:
+    """Returns its version, asked of the module, for onnxruntime-gpu and -openvino install it too."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
+    try:
+        import onnxruntime  # noqa: PLC0415
+    except ImportError:
+        return None
+    return str(onnxruntime.__version__)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from training.cli import Parser, run_cli
+
 STARTS = 5
 
 
@@ -44,12 +46,17 @@ def start_once(environment: dict[str, str], port: int) -> tuple[float, float, fl
 
 def main() -> None:
     """Prints the medians of several starts."""
+    parser = Parser(prog="python -m bench.start", description=__doc__)
+    parser.add_argument(
+        "model", nargs="?", type=Path, help="default: that of SEEDLING_MODEL, or the shipped model"
+    )
+    args = parser.parse_args()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"SEEDLING_PORT": str(port)}
-    if len(sys.argv) > 1:
-        environment["SEEDLING_MODEL"] = sys.argv[1]
+    if args.model:
+        environment["SEEDLING_MODEL"] = str(args.model)
     runs = [start_once(environment, port) for _ in range(STARTS)]
     seconds, memory, most = (statistics.median(column) for column in zip(*runs, strict=True))
     print(
@@ -59,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_cli(main))

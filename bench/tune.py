@@ -4,19 +4,19 @@ The service measures lanes and threads itself at start, in a fraction of a secon
 more ways, and prints the settings of the best.
 """
 
-import argparse
 import contextlib
 import itertools
 import statistics
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.cpus import available_cpus
+from app.sessions import ModelFile, read_card
 from app.settings import SHIPPED_MODEL
 from bench.raw import Plan, RawEngine
-
-Z_DIM = 100
+from training.cli import Parser, run_cli
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,30 +24,49 @@ class Way:
     """One way to share the cores."""
 
     workers: int
+    cpus: int
+    """Of each worker, all of them for a picture alone."""
     lanes: int
     threads: int
+    """Of each lane."""
     batch: int
 
     def settings(self) -> str:
         """Returns the environment that makes the service run so."""
-        total = self.workers * self.lanes * self.threads
+        sizes = sorted({1, self.batch})  # without 1, a picture alone would be grown as a whole batch
         return (
-            f"SEEDLING_WORKERS={self.workers} SEEDLING_LANES={self.lanes} SEEDLING_THREADS={total} "
-            f"SEEDLING_BATCH_SIZES='[{self.batch}]'"
+            f"SEEDLING_WORKERS={self.workers} SEEDLING_LANES={self.lanes} "
+            f"SEEDLING_THREADS={self.workers * self.cpus} "
+            f"SEEDLING_BATCH_SIZES='[{','.join(map(str, sizes))}]'"
         )
 
 
 def ways(cpus: int, batches: list[int]) -> list[Way]:
-    """Returns the ways that keep every core busy with one thread."""
+    """Returns the ways that the service has: only at batch 1 it gives a lane threads of its own.
+
+    At larger batches all lanes of a worker share a session with all of its threads.
+    """
     shares = [n for n in range(1, cpus + 1) if cpus % n == 0]
     return [
-        Way(workers=workers, lanes=lanes, threads=cpus // workers // lanes, batch=batch)
+        Way(
+            workers=workers,
+            cpus=cpus // workers,
+            lanes=lanes,
+            threads=cpus // workers // (lanes if batch == 1 else 1),
+            batch=batch,
+        )
         for workers, lanes, batch in itertools.product(shares, shares, batches)
         if cpus % (workers * lanes) == 0
     ]
 
 
-def measure(model: Path, way: Way, seconds: float) -> tuple[float, float]:
+def read_z_dim(model: Path) -> int:
+    """Returns the length of a model file's latents."""
+    with model.open("rb") as content:
+        return read_card(ModelFile(content, "cpu", "float32").open(threads=1)).spec.z_dim
+
+
+def measure(model: Path, z_dim: int, way: Way, seconds: float) -> tuple[float, float]:
     """Runs a way.
 
     Returns:
@@ -59,8 +78,9 @@ def measure(model: Path, way: Way, seconds: float) -> tuple[float, float]:
         provider="cpu",
         lanes=way.lanes,
         threads=way.threads,
+        alone_threads=way.cpus,
         batch=way.batch,
-        z_dim=Z_DIM,
+        z_dim=z_dim,
     )
     with contextlib.ExitStack() as stack:
         engines = [stack.enter_context(RawEngine(plan)) for _ in range(way.workers)]
@@ -71,17 +91,18 @@ def measure(model: Path, way: Way, seconds: float) -> tuple[float, float]:
 
 def main() -> None:
     """Prints a table, the fastest way first."""
-    parser = argparse.ArgumentParser(prog="python -m bench.tune", description=__doc__)
+    parser = Parser(prog="python -m bench.tune", description=__doc__)
     parser.add_argument("model", nargs="?", type=Path, default=SHIPPED_MODEL)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each way")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
     args = parser.parse_args()
+    z_dim = read_z_dim(args.model)
     candidates = ways(available_cpus(), args.batches)
     found: dict[Way, list[tuple[float, float]]] = {way: [] for way in candidates}
     for _ in range(args.rounds):
         for way in candidates:
-            found[way].append(measure(args.model, way, args.seconds))
+            found[way].append(measure(args.model, z_dim, way, args.seconds))
     rows = [
         (*(statistics.median(column) for column in zip(*results, strict=True)), way)
         for way, results in found.items()
@@ -98,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_cli(main))

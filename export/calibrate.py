@@ -40,8 +40,12 @@ LAST_WEIGHT_UNITS = 64 * DIGIT
 Z_UNITS = 512
 """Latents are rounded to 1/512, a power of two: multiplying by it rounds nothing."""
 
-Z_LIMIT = 4096
-"""Latents are clipped at 4096 units, 8 standard deviations: with this added, two digits hold them."""
+Z_SPAN = 8
+"""Latents are clipped at so many standard deviations: with this added, two digits hold them."""
+
+FINE_Z_DIM = 128
+"""Longest latent of such units. For each doubling beyond they are twice as coarse: so many at their limits
+could otherwise add up to 2^24 with small weights already."""
 
 PLACES = 8192
 """Entries of the table of pixels, over the arguments of tanh from -4 to 4: at most 1/8 level apart."""
@@ -85,14 +89,21 @@ BATCH = 16
 class Quantised:
     """A generator in integers."""
 
+    z_units: int
+    """Of latents in 1, a power of two."""
     first: Sums
-    """P = 1: latents in units of 1/512 to the 4×4 map, n in (row, column, channel)."""
+    """P = 1: latents in their units to the 4×4 map, n in (row, column, channel)."""
     middle: tuple[Sums, ...]
     """P = 4: for each of ``PHASES``, 2×2 windows, K in (row, column, channel), to the next map's channels."""
     last: Sums
     """The like, to places in the table, counted from its middle."""
     table: NDArray[np.uint8]
     """(PLACES,), pixels."""
+
+    @property
+    def z_limit(self) -> int:
+        """Units at which latents are clipped."""
+        return Z_SPAN * self.z_units
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,9 +186,11 @@ def quantise(model: onnx.ModelProto, z: NDArray[np.float32]) -> Quantised:
         Channels.choose(top, layer, share, knee)
         for top, layer, (share, knee) in zip(tops, [*layers, last], [*splits, LAST_SPLIT], strict=True)
     ]
+    z_units = choose_z_units(z.shape[1])
     places = (np.arange(PLACES) - PLACES // 2) * (8 / PLACES)
     return Quantised(
-        first=_first_sums(first, maps[0]),
+        z_units=z_units,
+        first=_first_sums(first, maps[0], z_units),
         middle=tuple(
             _middle_sums(layer, before, after, seen)
             for layer, before, after, seen in zip(layers, maps[:-1], maps[1:], windows[:-1], strict=True)
@@ -185,6 +198,12 @@ def quantise(model: onnx.ModelProto, z: NDArray[np.float32]) -> Quantised:
         last=Sums.of(_kernel(last, maps[-1]), _bias(last), np.array(8 / PLACES), UNITS, LAST_WEIGHT_UNITS),
         table=to_uint8(np.tanh(places)),
     )
+
+
+def choose_z_units(z_dim: int) -> int:
+    """Returns how many units of latents are 1: half as many for each doubling beyond ``FINE_Z_DIM``."""
+    doublings = max(0, (z_dim - 1).bit_length() - (FINE_Z_DIM - 1).bit_length())
+    return max(1, Z_UNITS >> doublings)
 
 
 def _check(chain: Chain, z: NDArray[np.float32]) -> None:
@@ -213,15 +232,15 @@ def _observe(model: onnx.ModelProto, z: NDArray[np.float32]) -> tuple[list[Float
         random places, (rows, 4·C) in (row, column, channel).
     """
     draws = np.random.default_rng(0)
-    large, windows = [], []
+    large: list[Floats] = []
+    windows = []
     for share, maps in _maps(model, z):
-        large.append([_largest(img, _rare(img, len(z))) for img in maps])
+        counts = [_rare(img, len(z)) for img in maps]
+        found = [_largest(_by_channel(img), count) for img, count in zip(maps, counts, strict=True)]
+        both = [np.concatenate(parts, axis=1) for parts in zip(large, found, strict=True)] if large else found
+        large = [_largest(values, count) for values, count in zip(both, counts, strict=True)]
         windows.append([_windows(img, round(share * GRAM_ROWS), draws) for img in maps])
-    tops: list[Floats] = []
-    for parts in zip(*large, strict=True):
-        values = np.concatenate(parts, axis=1)  # (C, n)
-        rank = values.shape[1] - parts[0].shape[1]
-        tops.append(np.partition(values, rank, axis=1)[:, rank])
+    tops: list[Floats] = [values.min(1) for values in large]
     return tops, [np.concatenate(parts) for parts in zip(*windows, strict=True)]
 
 
@@ -230,12 +249,15 @@ def _rare(img: Floats, pictures: int) -> int:
     return int(RARE * pictures * img.shape[2] * img.shape[3]) + 1
 
 
-def _largest(img: Floats, count: int) -> Floats:
-    """Returns the largest values of each channel: (n, C, H, W) → (C, at most ``count``)."""
-    values = img.transpose(1, 0, 2, 3).reshape(img.shape[1], -1)
+def _by_channel(img: Floats) -> Floats:
+    """(n, C, H, W) → (C, n·H·W)."""
+    return img.transpose(1, 0, 2, 3).reshape(img.shape[1], -1)
+
+
+def _largest(values: Floats, count: int) -> Floats:
+    """Returns the largest values of each channel: (C, n) → (C, at most ``count``)."""
     count = min(count, values.shape[1])
-    large: Floats = np.partition(values, -count, axis=1)[:, -count:]
-    return large
+    return np.partition(values, -count, axis=1)[:, -count:].copy()  # not a view, which would keep the rest
 
 
 def _maps(model: onnx.ModelProto, z: NDArray[np.float32]) -> Iterator[tuple[float, list[Floats]]]:
@@ -268,10 +290,11 @@ def _first_top(layer: Layer) -> Floats:
     return top
 
 
-def _first_sums(layer: Layer, after: Channels) -> Sums:
+def _first_sums(layer: Layer, after: Channels, z_units: int) -> Sums:
     kernel = layer.weight.transpose(0, 2, 3, 1)[..., after.source]  # (z_dim, 4, 4, P)
     bias, units = (np.tile(channels, kernel[0, ..., 0].size) for channels in (after.bias(layer), after.units))
-    return Sums.of(kernel.reshape(1, len(kernel), -1) / Z_UNITS, bias, units, Z_LIMIT, FIRST_WEIGHT_UNITS)
+    counted = kernel.reshape(1, len(kernel), -1) / z_units
+    return Sums.of(counted, bias, units, Z_SPAN * z_units, FIRST_WEIGHT_UNITS)
 
 
 def _middle_sums(layer: Layer, before: Channels, after: Channels, windows: Floats) -> Sums:

@@ -1,5 +1,6 @@
 """The graph that ships: BatchNorm folded away, and uint8 NHWC pictures at its end."""
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -26,7 +27,7 @@ class PictureGenerator(nn.Module):
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.z_dim = generator.spec.z_dim
-        self.layers = nn.Sequential(*_fold_batch_norm(list(generator.eval().layers)))
+        self.layers = nn.Sequential(*_fold_batch_norm(list(copy.deepcopy(generator).eval().layers)))
         self.eval()
 
     def forward(self, z: Tensor) -> Tensor:

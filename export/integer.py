@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.calibrate import DIGIT, PLACES, Z_LIMIT, Z_UNITS, Quantised, quantise
+from export.calibrate import DIGIT, PLACES, Quantised, quantise
 from export.layers import PHASES, Writer
 from export.sums import Sums
 from models.contract import INPUT_NAME, OUTPUT_NAME
@@ -45,7 +45,7 @@ def write(model: onnx.ModelProto, numbers: Quantised, convolve: Convolve) -> onn
         convolve: Writes the layers between the first and the last.
     """
     writer, side = Writer(), 4
-    value = _write_first(writer, numbers.first)
+    value = _write_first(writer, numbers)
     for sums in numbers.middle:
         value = _interleave(writer, convolve(writer, value, side, sums), side, sums.weight.shape[2])
         side *= 2
@@ -83,17 +83,18 @@ def _requantise(writer: Writer, value: str, scale: NDArray[np.float32]) -> str:
     return writer.add("QuantizeLinear", value, number(writer, 1), number(writer, 0, np.uint8))
 
 
-def _write_first(writer: Writer, sums: Sums) -> str:
+def _write_first(writer: Writer, numbers: Quantised) -> str:
     """Adds latents (N, z_dim) float32 → map (N, 4, 4, C) uint8; in float32 only ``Round`` rounds here."""
-    z = writer.add("Round", writer.add("Mul", INPUT_NAME, number(writer, Z_UNITS)))
-    z = writer.add("Clip", z, number(writer, -Z_LIMIT), number(writer, Z_LIMIT - 1))
-    z = writer.add("Add", z, number(writer, Z_LIMIT))
+    sums, limit = numbers.first, numbers.z_limit
+    z = writer.add("Round", writer.add("Mul", INPUT_NAME, number(writer, numbers.z_units)))
+    z = writer.add("Clip", z, number(writer, -limit), number(writer, limit - 1))
+    z = writer.add("Add", z, number(writer, limit))
     high = writer.add("Floor", writer.add("Mul", z, number(writer, 1 / DIGIT)))
     low = writer.add("Sub", z, writer.add("Mul", high, number(writer, DIGIT)))
     digits = writer.add("Cast", writer.add("Concat", high, low, axis=0), to=TensorProto.UINT8)
     weight = sums.weight[0]
     products = writer.add("MatMulInteger", digits, writer.constant(weight.astype(np.int8)))
-    bias = sums.bias[0] - Z_LIMIT * weight.sum(0, dtype=np.int32)
+    bias = sums.bias[0] - limit * weight.sum(0, dtype=np.int32)
     value = writer.add("Add", _join_digits(writer, *writer.split(products, 2)), writer.constant(bias))
     value = _requantise(writer, value, sums.scale[0])
     return writer.add("Reshape", value, writer.shape(-1, 4, 4, weight.shape[1] // 16))

@@ -40,6 +40,7 @@ __all__ = [
     "PIXEL_SCALE",
     "SEED_MAX",
     "SEED_TEXT_MAX",
+    "Z_DIM_MAX",
     "ModelCard",
     "ModelFileError",
     "ModelSpec",
@@ -76,6 +77,9 @@ INPUT_NAME = "z"
 
 OUTPUT_NAME = "images"
 """Output of a model file: pictures, (N, H, W, C) uint8."""
+
+Z_DIM_MAX = 65_536
+"""Longest latent of a model file: far beyond any use, and a few hundred of them still fit in memory."""
 
 FORMAT_VERSION = "seedling/1"
 METADATA_KEY = "seedling"
@@ -174,19 +178,25 @@ class ModelSpec:
     img_channels: int = 3
     """Channels of a picture: 3 for RGB."""
     z_dim: int = 100
-    """Length of a latent."""
+    """Length of a latent, at most ``Z_DIM_MAX``."""
     ngf: int = 64
     """Channels of the generator's feature map of side 64."""
     ndf: int = 64
     """Channels of the discriminator's feature map of side 64."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise SeedlingError(f"{field.name} must be an integer, got {value!r}")
         side = self.img_resolution
         if side & (side - 1) or not 8 <= side <= 512:
             raise SeedlingError(f"img_resolution must be a power of two in 8…512, got {side}")
         for name in ("img_channels", "z_dim", "ngf", "ndf"):
             if getattr(self, name) < 1:
                 raise SeedlingError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.z_dim > Z_DIM_MAX:
+            raise SeedlingError(f"z_dim must be at most {Z_DIM_MAX}, got {self.z_dim}")
 
     def feature_sides(self, smallest: int) -> list[int]:
         """Returns the sides of the feature maps: ``smallest``, twice that, …, half a picture."""
@@ -238,8 +248,10 @@ class ModelCard:
         try:
             fields = json.loads(metadata[METADATA_KEY])
             found = fields.pop("format")
-            if found != FORMAT_VERSION:
-                raise ModelFileError(f"it has format {found!r}, this version reads {FORMAT_VERSION!r}")
-            return cls(**fields | {"spec": ModelSpec(**fields["spec"])})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if found == FORMAT_VERSION:
+                return cls(**fields | {"spec": ModelSpec(**fields["spec"])})
+        except SeedlingError as error:
+            raise ModelFileError(f"its 'seedling' metadata cannot be read: {error}") from error
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ModelFileError(f"its 'seedling' metadata cannot be read: {error!r}") from error
+        raise ModelFileError(f"it has format {found!r}, this version reads {FORMAT_VERSION!r}")

@@ -1,6 +1,7 @@
 """The benchmarks of the service: the servers that they start, whole commands, their tables."""
 
 import dataclasses
+import importlib.metadata
 import io
 import json
 import math
@@ -19,7 +20,7 @@ from PIL import Image
 from bench import cached, overload, serve
 from bench.load import Result
 from bench.raw import Plan, RawEngine, Speed
-from bench.report import Figure, figures_table, number, table
+from bench.report import Figure, figures_table, machine, number, table
 from bench.rounds import Sample, median_ratio
 from bench.server import Server, ServerError, free_port, seedling
 from models.contract import latents
@@ -103,14 +104,38 @@ def test_a_server_that_ends_shows_its_last_words() -> None:
 
 
 def test_the_raw_engine_runs_in_a_process_of_its_own(toy_model: Path) -> None:
-    layout = {"lanes": 2, "threads": 1, "batch_sizes": [1, 4]}
+    layout = {"lanes": 2, "threads": 1, "alone_threads": 2, "batch_sizes": [1, 4]}
     description = {"provider": "cpu", "layout": layout, "spec": dataclasses.asdict(TOY_SPEC)}
     plan = Plan.of(toy_model, description)
-    assert (plan.batch, plan.z_dim) == (4, TOY_SPEC.z_dim)
+    assert (plan.alone_threads, plan.batch, plan.z_dim) == (2, 4, TOY_SPEC.z_dim)
     with RawEngine(plan) as raw:
         speed = raw.measure(0.2)
     assert speed.pictures_per_s > 0
     assert 0 < speed.alone_ms < 200
+
+
+@pytest.mark.parametrize(("threads", "alone_threads", "more"), [(2, 2, 1), (1, 3, 2)])
+def test_a_caller_alone_has_the_threads_that_the_service_gives_it(
+    toy_model: Path, threads: int, alone_threads: int, more: int
+) -> None:
+    """A session of n threads starts n - 1 beside the one that calls it."""
+    layout = {"lanes": 2, "threads": threads, "alone_threads": alone_threads}
+    assert count_threads(toy_model, **layout) - count_threads(toy_model, threads=1, alone_threads=1) == more
+
+
+def count_threads(model: Path, *, threads: int, alone_threads: int, lanes: int = 1) -> int:
+    """Counts the threads of a raw engine that waits."""
+    plan = Plan(
+        model=model,
+        provider="cpu",
+        lanes=lanes,
+        threads=threads,
+        alone_threads=alone_threads,
+        batch=4,
+        z_dim=TOY_SPEC.z_dim,
+    )
+    with RawEngine(plan) as raw:
+        return len(list(Path(f"/proc/{raw._process.pid}/task").iterdir()))
 
 
 # --- Whole commands -----------------------------------------------------------------------------------
@@ -201,6 +226,22 @@ def test_a_figure_is_reached_at_its_bound(value: float, reached: bool, *, at_lea
     figure = Figure(name="share", value=value, wanted=0.9, at_least=at_least)
     assert figure.reached is reached
     assert figures_table([figure]).endswith("| yes |" if reached else "| no |")
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with onnxruntime-gpu, where the module is there and no distribution of its name."""
+    version = importlib.metadata.version
+
+    def without(name: str) -> str:
+        if name in {"onnxruntime", "pillow"}:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    packages = machine()["packages"]
+    assert packages["onnxruntime"] == ort.__version__
+    assert packages["pillow"] is None
+    assert packages["numpy"] == np.__version__
 
 
 def test_tables_are_markdown() -> None:

@@ -1,11 +1,17 @@
 """What integers are made of: channels that are split and put in pairs, and weights that are rounded."""
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 
-from export.calibrate import Channels
+from export import calibrate
+from export.calibrate import Channels, _maps, _observe, choose_z_units
 from export.layers import Layer
 from export.sums import PAIR_UNITS, WEIGHT_UNITS, Sums, _round_together
+from models.contract import latents
 
 
 def layer(channels: int) -> Layer:
@@ -60,3 +66,37 @@ def test_weights_that_make_up_for_each_other_lose_less() -> None:
     assert np.array_equal(found, np.rint(found))
     error, plain = (np.abs(inputs @ (weights - kernel)).mean() for weights in (found, np.rint(kernel)))
     assert error < 0.5 * plain
+
+
+@pytest.mark.parametrize("rare", [1e-4, 0.02, 1.0])
+def test_the_largest_values_are_those_of_all_pictures(
+    toy_model: Path, monkeypatch: pytest.MonkeyPatch, rare: float
+) -> None:
+    monkeypatch.setattr(calibrate, "RARE", rare)
+    model, z = onnx.load(toy_model), latents(list(range(40)), 8)  # batches of 16, 16 and 8
+    tops, _ = _observe(model, z)
+    for top, *parts in zip(tops, *(maps for _, maps in _maps(model, z)), strict=True):
+        values = np.sort(np.concatenate(parts).transpose(1, 0, 2, 3).reshape(len(top), -1), axis=1)
+        count = min(int(rare * values.shape[1]) + 1, values.shape[1])
+        np.testing.assert_array_equal(top, values[:, -count])
+
+
+def test_calibration_forgets_the_pictures_that_it_has_seen(
+    toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "GRAM_ROWS", 64)
+    model, z = onnx.load(toy_model), latents(list(range(512)), 8)
+    peaks = []
+    for count in (32, 512):
+        tracemalloc.start()
+        _observe(model, z[:count])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("z_dim", "units"), [(1, 512), (100, 512), (128, 512), (129, 256), (256, 256), (257, 128), (65_536, 1)]
+)
+def test_units_of_latents_are_twice_as_large_for_each_doubling(z_dim: int, units: int) -> None:
+    assert choose_z_units(z_dim) == units

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 from models.contract import (
     METADATA_KEY,
     SEED_MAX,
+    Z_DIM_MAX,
     ModelCard,
     ModelFileError,
     ModelSpec,
@@ -203,6 +205,19 @@ def test_a_resolution_that_no_layers_reach_is_refused(side: int) -> None:
         ModelSpec(img_resolution=side)
 
 
+@pytest.mark.parametrize("value", [4.0, True, "4", None, [4]])
+@pytest.mark.parametrize("name", ["img_resolution", "img_channels", "z_dim", "ngf", "ndf"])
+def test_what_is_no_integer_is_no_size(name: str, value: object) -> None:
+    with pytest.raises(SeedlingError, match=re.escape(f"{name} must be an integer, got {value!r}")):
+        ModelSpec(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_latent_has_a_longest_length() -> None:
+    assert ModelSpec(z_dim=Z_DIM_MAX).z_dim == Z_DIM_MAX
+    with pytest.raises(SeedlingError, match=f"at most {Z_DIM_MAX}, got 20000000"):
+        ModelSpec(z_dim=20_000_000)
+
+
 CARD = ModelCard(name="toy", spec=ModelSpec(), weights_sha256="ab", precision="float32", metrics={"fd": 1.5})
 
 
@@ -224,6 +239,11 @@ def test_a_card_from_before_arithmetics_computes_in_float32() -> None:
         ({METADATA_KEY: "[]"}, "cannot be read"),
         ({METADATA_KEY: '{"format": "seedling/9"}'}, "seedling/9"),
         ({METADATA_KEY: '{"format": "seedling/1", "name": "x"}'}, "cannot be read"),
+        (
+            {METADATA_KEY: '{"format": "seedling/1", "spec": {"z_dim": 4.0}}'},
+            "z_dim must be an integer, got 4.0",
+        ),
+        ({METADATA_KEY: "[" * 100_000}, "cannot be read: RecursionError"),
     ],
 )
 def test_a_bad_card_is_refused(metadata: dict[str, str], message: str) -> None:

@@ -1,5 +1,6 @@
 """Conversion of model files: what it says, what it notes in the card, and what it refuses."""
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from export import files
 from export.convert import Cost, compare, convert
 from export.files import ExportError
 from export.forms import FORMS
-from models.contract import ModelFileError
+from models.contract import METADATA_KEY, ModelFileError
 
 
 def damaged(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -88,6 +89,15 @@ def test_another_arithmetic_is_noted_in_the_card(
     assert compare(new, onnx.load(toy_model)).mean < 8  # the toy's pictures are noise of 2 steps
 
 
+def test_measured_quality_is_that_of_the_arithmetic(toy_model: Path) -> None:
+    source = onnx.load(toy_model)
+    card = dataclasses.replace(files.read_card(source), metrics={"fd": 1.5})
+    onnx.helper.set_model_props(source, card.to_metadata())
+    assert files.read_card(convert(source, form="phases")).metrics == {"fd": 1.5}
+    for arithmetic in ("float16", "int8", "integer"):
+        assert files.read_card(convert(source, arithmetic, calibrate=1)).metrics == {}
+
+
 def test_calibration_needs_pictures(toy_model: Path, tmp_path: Path) -> None:
     done = run_here(command.main, toy_model, tmp_path / "new.onnx", "--precision", "int8", "--calibrate", 0)
     assert (done.returncode, done.stderr) == (2, "error: --calibrate must be at least 1, got 0\n")
@@ -128,6 +138,12 @@ def test_the_fast_form_converts_as_the_original_does(toy_model: Path, tmp_path: 
     assert (tmp_path / "fast-half.onnx").read_bytes() == (tmp_path / "toy-half.onnx").read_bytes()
 
 
+def test_only_integers_are_calibrated(toy_model: Path) -> None:
+    more_than_fits_in_memory = sys.maxsize
+    for arithmetic, form in (("float32", "phases"), ("float16", "auto")):
+        convert(onnx.load(toy_model), arithmetic, form, more_than_fits_in_memory)
+
+
 def test_only_float32_has_forms(toy_model: Path) -> None:
     with pytest.raises(ExportError, match="form winograd: only float32"):
         convert(onnx.load(toy_model), "float16", "winograd")
@@ -147,6 +163,34 @@ def test_bad_sources_are_one_clear_line(toy_model: Path, tmp_path: Path) -> None
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert message in done.stderr
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "message"),
+    [
+        ('"z_dim": 8', '"z_dim": 8.0', "z_dim must be an integer, got 8.0"),
+        ('"z_dim": 8', '"z_dim": 20000000', "z_dim must be at most 65536, got 20000000"),
+        ('"z_dim": 8', '"z_dim": 9', "'z': ('FLOAT', [8])"),
+        (
+            '"img_resolution": 16',
+            '"img_resolution": 32',
+            "expected {'z': ('FLOAT', [8]), 'images': ('UINT8', [32,",
+        ),
+        ('"data": {', '"data": ' + "[" * 100_000 + "{", "RecursionError"),
+    ],
+)
+def test_a_card_that_does_not_fit_its_graph_is_one_clear_line(
+    toy_model: Path, tmp_path: Path, was: str, becomes: str, message: str
+) -> None:
+    model = onnx.load(toy_model)
+    text = files.read_card(model).to_metadata()[METADATA_KEY]
+    assert was in text
+    onnx.helper.set_model_props(model, {METADATA_KEY: text.replace(was, becomes)})
+    onnx.save(model, tmp_path / "bad.onnx")
+    done = run_here(command.main, tmp_path / "bad.onnx", tmp_path / "out.onnx", "--form", "phases")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "bad.onnx is not one of Seedling" in done.stderr
+    assert message in done.stderr
 
 
 def test_the_source_is_never_overwritten(toy_model: Path) -> None:

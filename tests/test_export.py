@@ -47,6 +47,19 @@ def test_batch_norm_is_folded_and_pixels_are_in_the_graph(toy_model: Path) -> No
     assert operators[-2:] == ["Cast", "Transpose"]
 
 
+def test_a_generator_is_copied(toy_checkpoint: Checkpoint) -> None:
+    generator = load_generator(toy_checkpoint).train()
+    pictures = PictureGenerator(generator)
+    z = torch.from_numpy(latents([1, 2], 8))
+    before = pictures(z)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.zero_()
+    assert generator.training
+    assert not pictures.training
+    assert torch.equal(pictures(z), before)
+
+
 def test_the_file_describes_itself(toy_model: Path, toy_checkpoint: Checkpoint) -> None:
     metadata = {item.key: item.value for item in onnx.load(toy_model).metadata_props}
     card = ModelCard.from_metadata(metadata)
