@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUNTIME ?= cpu
 SBOM ?= seedling-$(RUNTIME).cdx.json
 VENV ?= .venv$(addprefix -,$(filter-out cpu,$(RUNTIME)))
-RAY_VENV ?= .venv-ray
+RAY_VENV ?= .venv-ray$(addprefix -,$(filter-out cpu,$(RUNTIME)))
 RAY ?= replicas=1
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -69,8 +69,8 @@ image: ## build the container image with docker; TARGET=cuda for the GPU one
 	  --build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 	  --build-arg REVISION=$(shell git rev-parse HEAD) .
 
-image-test: ## build the image and test it, with buildah, where there is no docker
-	scripts/image-test
+image-test: ## build the image and test it, with buildah, where there is no docker; TARGET=cuda for the GPU one
+	scripts/image-test $(TARGET)
 
 clean: ## remove the environment and what tools left
 	rm -rf $(VENV) $(RAY_VENV) site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

@@ -1,5 +1,6 @@
 """What a queue has room and time for, by the rate at which it drains."""
 
+import math
 from typing import Any
 
 from app.drain import DrainRate, Margin
@@ -26,6 +27,10 @@ class Admission:
     def busy_s(self) -> float:
         """For how long what waits keeps the lanes busy, in seconds."""
         return self.drain.seconds_for(self._queue.waiting)
+
+    def room(self, timeout_s: float) -> int:
+        """Returns how many pictures may wait or be grown, by room and by the time that they have."""
+        return min(self.max_queue, math.ceil(timeout_s / self._margin.over(self.drain.seconds_for(1))))
 
     def refusal(self, count: int, timeout_s: float, coming: int = 0) -> OverloadError | None:
         """Returns why pictures could not be queued, or not be done in time; None if they could.

@@ -96,7 +96,7 @@ def collect(app: FastAPI) -> Iterator[Metric]:
     yield from _cache(app.state.cache)
     tallies = dict(registry.tallies)  # at once: a thread that loads a model may add one
     yield from _pictures(tallies)
-    yield from _queue(registry, tallies)
+    yield from _queue(registry, tallies, app.state.settings.timeout_s(None))
     yield from _models(registry)
     yield _gauge(
         "seedling_workers_expected",
@@ -207,7 +207,7 @@ def _pictures(tallies: dict[str, ModelTally]) -> Iterator[Metric]:
         yield _histogram(f"seedling_{name}", text, histograms, "model")
 
 
-def _queue(registry: Registry, tallies: dict[str, ModelTally]) -> Iterator[Metric]:
+def _queue(registry: Registry, tallies: dict[str, ModelTally], timeout_s: float) -> Iterator[Metric]:
     queued: Values = dict.fromkeys(((name, state) for name in tallies for state in ("waiting", "growing")), 0)
     limits: Values = {}
     rates: Values = {}
@@ -215,10 +215,15 @@ def _queue(registry: Registry, tallies: dict[str, ModelTally]) -> Iterator[Metri
         name = engine.model.card.name
         for state, count in engine.queued.items():
             queued[name, state] += count
-        limits[name,] = engine.admission.max_queue
+        limits[name,] = engine.admission.room(timeout_s)
         rates[name,] = engine.admission.drain.pictures_per_s()
     yield _gauge("seedling_queue_pictures", "Pictures in the queue.", queued, ("model", "state"))
-    yield _gauge("seedling_queue_limit_pictures", "Most pictures in the queue.", limits, ("model",))
+    yield _gauge(
+        "seedling_queue_limit_pictures",
+        "Most pictures that are let into the queue: what it has room for, or what can be done in time.",
+        limits,
+        ("model",),
+    )
     yield _gauge(
         "seedling_drain_pictures_per_second",
         "Pictures a second when there is enough to do, as measured last.",
@@ -231,7 +236,8 @@ def _models(registry: Registry) -> Iterator[Metric]:
     info: Values = {}
     statuses: Values = {}
     for entry in registry.entries():
-        statuses[(entry.status,)] = statuses.get((entry.status,), 0) + 1
+        status = "broken" if entry.error else entry.status  # also where an older file is served on
+        statuses[status,] = statuses.get((status,), 0) + 1
         if (engine := entry.engine) is not None:
             default = str(entry.name == registry.default_name).lower()
             model = engine.model

@@ -18,7 +18,8 @@ from app.settings import Settings
 log = logging.getLogger("seedling")
 
 HANG_S = 30.0
-"""How long a worker's event loop may stand still before it is killed, in seconds; it beats every second."""
+"""How long a worker's event loop may stand still before it is killed, and ``LATE_S`` more, in seconds. It
+beats every second."""
 
 PAUSES_S = (0.0, 1.0, 5.0, 30.0)
 """Pauses before a worker's place is filled again, by how many in a row died soon after their start."""
@@ -27,7 +28,7 @@ SOON_S = 60.0
 """What soon is, in seconds."""
 
 LATE_S = 5.0
-"""How much longer than their grace the workers may take to end, in seconds."""
+"""How much longer than its time a worker may take, in seconds: to end, or to beat."""
 
 
 def supervise(settings: Settings, listener: socket.socket) -> int:
@@ -85,7 +86,11 @@ class Supervisor:
         short = 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            code, was_ready = await self._run_one(place)
+            try:
+                code, was_ready = await self._run_one(place)
+            except OSError as error:  # too many processes or open files, too little memory
+                log.error("worker %d cannot be started: %s", place, error.strerror)  # noqa: TRY400
+                code, was_ready = 1, False
             if self._stopping.is_set():
                 self._codes.append(0 if code == 0 or not was_ready else 1)
                 return
@@ -104,7 +109,8 @@ class Supervisor:
     async def _run_one(self, place: int) -> tuple[int, bool]:
         """Runs one worker to its end; returns its exit code, and whether it had got ready."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with contextlib.ExitStack() as stack, theirs:
+            stack.callback(ours.close)
             sockets = (self._listener.fileno(), theirs.fileno())
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "app.worker", *map(str, sockets)),
@@ -112,6 +118,7 @@ class Supervisor:
                 pass_fds=sockets,
                 process_group=0,  # Ctrl-C is for this process; it tells the workers
             )
+            stack.pop_all()
         self._processes[place] = process
         if self._stopping.is_set():  # it was started while the others were told
             process.kill()
@@ -130,15 +137,18 @@ class Supervisor:
             return
         self._grown.add(process)
         self._ready.set()
+        late = False
         while not self._stopping.is_set():
             try:
-                if not await _beats(reader, HANG_S):
+                if not await _beats(reader, LATE_S if late else HANG_S):
                     return
+                late = False
             except TimeoutError:
-                if not self._stopping.is_set():
+                if late and not self._stopping.is_set():
                     log.error("worker process %d has not answered for %.0f s", process.pid, HANG_S)  # noqa: TRY400
                     process.kill()
-                return
+                    return
+                late = True  # all of them may have been paused: what has come meanwhile is read first
 
     def _stop(self, number: signal.Signals) -> None:
         """Stops the workers, in order; the second time ends them and this process at once."""

@@ -86,6 +86,7 @@ def configure(origin: str, port: int, status_port: int) -> str:
         "listen 8080;": f"listen 127.0.0.1:{port};",
         "listen 8081;": f"listen 127.0.0.1:{status_port};",
         "access_log /dev/stdout front;": "access_log access.log front;",
+        "error_log stderr crit;": "error_log error.log crit;",
     }
     text = CONFIGURATION.read_text(encoding="utf-8")
     for place, ours in places.items():

@@ -192,6 +192,7 @@ def test_a_reload_forgets_no_picture_and_tells_the_new_edition(tmp_path: Path, t
         found = families(live.client)
         assert total(found, "seedling_pictures_total", outcome="grown") == 2
         assert total(found, "seedling_model_loads_total", outcome="ok") == 2
+        assert total(found, "seedling_models", status="broken") == 1, "though the older one is served on"
         assert total(found, "seedling_workers_expected") == total(found, "seedling_workers") == 1
 
 

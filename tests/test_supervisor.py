@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import threading
 import time
@@ -13,6 +14,8 @@ import httpx
 import pytest
 from live import Live, eventually, living
 from peer import Peer, children, server_of
+
+from app.supervisor import HANG_S, LATE_S
 
 
 @pytest.fixture
@@ -92,6 +95,29 @@ def test_a_worker_that_is_stopped_is_replaced(two: Live) -> None:
     os.kill(first, signal.SIGTERM)
     eventually(lambda: "ended (exit code 0); another takes its place" in two.log)
     eventually(lambda: len(serving(two)) == 2)
+
+
+def test_a_place_is_filled_as_soon_as_a_process_can_be_started(two: Live) -> None:
+    supervisor, [first, _] = two.process.pid, children(two.process.pid)
+    _, most = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (5, most))
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: "cannot be started: Too many open files" in two.log)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (most, most))
+    eventually(lambda: len(serving(two)) == 2)
+
+
+@pytest.mark.soak
+def test_workers_that_were_paused_with_their_supervisor_live_on(two: Live) -> None:
+    supervisor, workers = two.process.pid, children(two.process.pid)
+    for pid in (supervisor, *workers):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(HANG_S + 3)
+    for pid in (supervisor, *workers):
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(LATE_S + 1)
+    assert children(supervisor) == workers
+    assert "has not answered" not in two.log
 
 
 def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path, toy_model: Path) -> None:
