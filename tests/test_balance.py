@@ -323,7 +323,8 @@ def test_gentler_is_half_with_another_stream() -> None:
 
 
 @pytest.mark.parametrize(
-    ("health", "wanted"), [(1.0, 1.0), (1.05, 2**0.5), (1.5, 2.0), (0.95, 0.1**0.5), (0.9, 0.1), (0.0, 0.1)]
+    ("health", "wanted"),
+    [(1.0, 1.0), (1.05, 2**0.5), (1.5, 2.0), (1e6, 2.0), (0.95, 0.1**0.5), (0.9, 0.1), (0.0, 0.1)],
 )
 def test_the_gap_sets_d_s_rate_as_in_the_paper(health: float, wanted: float) -> None:
     assert gap_factor(health) == pytest.approx(wanted)

@@ -13,8 +13,9 @@ from training.balance.keeper import Balance
 from training.balance.probe import LEAST_LEFT, Probe, all_finite, held_apart, stride
 from training.balance.signals import WINDOW
 from training.balance.verdicts import LONGEST_STRIDE, Verdict
+from training.best import best_checkpoint
 from training.cadence import RunOptions
-from training.checkpoint import checkpoints, load_checkpoint
+from training.checkpoint import checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.journal import Event, read_journal
 from training.loop import Trainer
@@ -83,6 +84,24 @@ def test_a_broken_run_goes_back_and_ends_well(
         assert all(tensor.isfinite().all() for tensor in load_checkpoint(folder).tensors.values())
     final = load_checkpoint(tmp_path)
     assert (final.step, final.config.stream, final.config.lr_g) == (WINDOWS * WINDOW, 1, 1e-4)
+
+
+def test_the_checkpoint_that_was_gone_back_to_stays_the_best_and_a_good_one(
+    pixels: np.ndarray, tmp_path: Path
+) -> None:
+    start(pixels, tmp_path, CONFIG, stops_at=WINDOW).train()
+    good = newest_checkpoint(tmp_path)
+    noted = dataclasses.replace(load_checkpoint(good), metrics={"fd_toy": 1.0})
+    save_checkpoint(noted, good)
+    run = start(pixels, tmp_path, CONFIG, breaks_at=WINDOW + 5)
+    run.trainer.restore(noted)
+    assert run.train()
+    found = load_checkpoint(good)
+    assert found.config.stream == 1  # written anew, as gentle as the run is since
+    assert found.parts["balance"]["standing"]["candidate"] == Verdict.BALANCED
+    best = best_checkpoint(tmp_path)
+    assert best is not None
+    assert (best.folder, best.metrics) == (good, {"fd_toy": 1.0})
 
 
 def test_a_run_broken_in_its_last_step_is_not_saved_broken(pixels: np.ndarray, tmp_path: Path) -> None:

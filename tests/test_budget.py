@@ -179,13 +179,42 @@ def test_the_length_that_follows_the_speed_knows_that_heads_slow_it() -> None:
     assert budget.length(120_000) == pytest.approx(alone + 0.5 * left, rel=0.01)
 
 
+def test_work_that_was_lost_is_no_slow_work() -> None:
+    budget = Budget(1000, started=time.monotonic() - 600)
+    budget.length(0)
+    budget._first = (time.monotonic() - 500, 0)
+    budget.length(100_000)
+    assert budget.length(0) is None  # gone back to the start
+    began, shown = budget._first
+    budget._first, budget._next_look = (began - 10, shown), 0.0  # as if ten seconds had passed since
+    kimg = budget.length(2_000)  # 200 pictures/s
+    assert kimg == pytest.approx(2 + 0.2 * (400 - budget.reserve), rel=0.01)
+
+
+def test_a_run_without_a_plan_keeps_as_much_for_its_end_as_one_with() -> None:
+    planned, other = Budget(1500), Budget(1500)
+    aided = dataclasses.replace(SLOW, aided=15)
+    config = planned.fit(dataclasses.replace(TrainConfig(), vision_aided=0.5), aided, 4_000, set())
+    other.keep_end(config, aided, 4_000)
+    wanted = planned.state()
+    assert wanted["reserve"] > 18 + 2 * config.quality_samples / SLOW.judged
+    assert other.state() == wanted | {"spent": pytest.approx(wanted["spent"], abs=1)}
+
+
 def test_a_length_beside_a_time_is_refused() -> None:
     args = build_parser().parse_args(["--budget", "25m", "--kimg", "5"])
     with pytest.raises(ConfigError, match="leave out --kimg"):
         open_budget(args)
 
 
-@pytest.mark.parametrize(("words", "seconds", "spent"), [([], 1500, 60), (["--budget", "10m"], 600, 0)])
+@pytest.mark.parametrize(
+    ("words", "seconds", "spent"),
+    [
+        (["--resume", "somewhere"], 1500, 60),
+        (["--resume", "somewhere", "--budget", "10m"], 600, 0),
+        (["--out", "somewhere", "--continue", "--budget", "25m"], 1500, 60),  # begun by the same command
+    ],
+)
 def test_a_resumed_run_keeps_what_its_budget_has_learned(
     toy_checkpoint: Checkpoint, words: list[str], seconds: float, spent: float
 ) -> None:
@@ -194,7 +223,7 @@ def test_a_resumed_run_keeps_what_its_budget_has_learned(
     budget.fit(dataclasses.replace(TrainConfig(), vision_aided=0.5), aided, 4_000, set())
     parts = json.loads(json.dumps({"budget": budget.state()}))
     checkpoint = dataclasses.replace(toy_checkpoint, parts=parts)
-    args = build_parser().parse_args(["--resume", "somewhere", *words])
+    args = build_parser().parse_args(words)
     args.started = time.monotonic()
     found = open_budget(args, checkpoint)
     assert found is not None

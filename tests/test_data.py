@@ -60,6 +60,12 @@ def test_a_count_is_spread_over_the_source(folder: Path) -> None:
     assert len(load_pictures(str(folder), resolution=32, count=1000).pixels) == 20
 
 
+def test_more_than_memory_holds_is_refused_with_what_to_do(folder: Path) -> None:
+    wanted = r"^20 pictures of 10000000×10000000 pixels do not fit into memory: .* training.prepare --packed"
+    with pytest.raises(DataError, match=wanted):
+        load_pictures(str(folder), resolution=10_000_000)
+
+
 def test_unreadable_pictures_are_skipped_with_a_warning(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

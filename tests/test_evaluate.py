@@ -311,6 +311,8 @@ def test_what_cannot_be_done_is_refused_before_the_work(
 ) -> None:
     assert command(run, "--samples", 19) == 2
     assert "--samples must be at least 20, got 19" in capsys.readouterr().err
+    assert command(run, "--held-out-count", 0) == 2
+    assert "--held-out-count must be at least 16, got 0" in capsys.readouterr().err
     assert command(run, "--json", "/nowhere/figures.json") == 2
     assert "there is no folder /nowhere" in capsys.readouterr().err
 

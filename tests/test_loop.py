@@ -249,8 +249,11 @@ def test_another_stream_draws_otherwise_from_the_same_weights(toy_pixels: np.nda
 
 
 def test_a_run_can_begin_again(toy_pixels: np.ndarray) -> None:
-    fresh, used = (Trainer(TOY_CONFIG, toy_pixels, CPU) for _ in range(2))
+    config = dataclasses.replace(TOY_CONFIG, lecam=0.1, ada_target=0.6)
+    fresh, used = (Trainer(config, toy_pixels, CPU) for _ in range(2))
     steps(used, 2)
+    used.game.regularisation.lecam.real_mean.fill_(torch.nan)
+    used.game.augment.p.fill_(0.5)
     used.begin()
     assert_same(fresh.checkpoint(TOY_DATA, 0), used.checkpoint(TOY_DATA, 0))
     assert steps(fresh, 2) == steps(used, 2)

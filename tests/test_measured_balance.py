@@ -48,6 +48,7 @@ def test_before_the_first_measurement_a_win_of_d_alone_is_mended() -> None:
     assert decision.changes == {"lr_d": 1e-4}
     for window in (G_WINS, BY_HEART):
         [decision] = play(warm(), *[window] * PATIENCE, config=MEASURED)
+        assert decision.sentence.endswith("; nothing is changed before quality is first measured.")
         assert not decision.changes
 
 

@@ -71,6 +71,21 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(measured: Path) -> None:
     assert f"{FD} {figures[best]:.4g}" in choice.reason
 
 
+@pytest.mark.parametrize(("metrics", "times"), [({}, 1), ({FD: 80.0}, 0)])
+def test_a_restored_generator_is_measured_unless_it_was(
+    toy_pixels: np.ndarray, toy_checkpoint: Checkpoint, tmp_path: Path, metrics: dict[str, float], times: int
+) -> None:
+    config = dataclasses.replace(CONFIG, kimg=toy_checkpoint.step * CONFIG.batch_size / 1000)
+    trainer = Trainer(config, toy_pixels, CPU)
+    trainer.restore(toy_checkpoint)
+    judge = Judge(toy_pixels, config.quality_samples, CPU, tmp_path / "cache")
+    options = RunOptions(folder=tmp_path / "run", metrics=metrics)
+    assert Run(trainer, TOY_DATA, options, judge=judge).train()
+    found = [entry for entry in read_journal(tmp_path / "run") if isinstance(entry, Metrics)]
+    assert len(found) == times
+    assert FD in load_checkpoint(tmp_path / "run").metrics
+
+
 def test_a_run_that_is_stopped_before_it_was_measured_does_not_wait_for_features(
     toy_pixels: np.ndarray, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from training.pictures import PictureError
-from training.sources import MAX_MEMBER_BYTES, map_pictures, picture_files
+from training.sources import AHEAD, MAX_MEMBER_BYTES, map_pictures, picture_files
 
 
 def names(source: Path) -> list[str]:
@@ -127,3 +128,14 @@ def test_work_on_many_keeps_the_order_and_returns_the_errors() -> None:
 
     results = list(map_pictures(halve, range(6), workers=3))
     assert [str(result) for result in results] == ["0", "1 is odd", "1", "3 is odd", "2", "5 is odd"]
+
+
+def test_work_is_not_done_long_before_it_is_asked_for() -> None:
+    begun: list[int] = []
+    results = map_pictures(begun.append, range(1000), workers=2)
+    for taken in range(1, 4):
+        next(results)
+        time.sleep(0.1)  # two threads would do all of it meanwhile
+        assert len(begun) <= taken + 2 * AHEAD
+    results.close()
+    assert len(begun) <= 3 + 2 * AHEAD

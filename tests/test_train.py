@@ -1,7 +1,9 @@
 """The training command, as a user types it, on real pictures; most refusals in this process."""
 
+import dataclasses
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +17,9 @@ from commands import run_here
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.checkpoint import checkpoints, load_checkpoint
-from training.config import LAYOUTS, ConfigError
+from training.budget import EXPORT_SECONDS, SAVE_SECONDS
+from training.checkpoint import checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
+from training.config import LAYOUTS
 from training.distributed import World
 from training.execution import LAYOUT_FORMATS
 from training.flags import build_parser
@@ -182,6 +185,7 @@ def test_too_few_pictures_are_refused(folder: Path, tmp_path: Path, count: int) 
     [
         (["--lerning-rate", "1"], ["--lerning-rate"]),
         (["--batch-size", "many"], ["--batch-size", "many"]),
+        (["--kimg", "inf"], ["kimg", "above 0 and finite", "got inf"]),
         (["--batch-size", "1"], ["batch_size", "at least 2", "got 1"]),
         (["--img-resolution", "100"], ["power of two", "got 100"]),
         (["--loss", "wasserstein"], ["bce, hinge", "wasserstein"]),
@@ -247,6 +251,29 @@ def test_a_resumed_run_may_be_computed_otherwise(finished: Path, layout: str) ->
     assert lies == {layout}
 
 
+def test_a_resumed_run_keeps_what_was_measured_of_it(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    newest = newest_checkpoint(folder)
+    save_checkpoint(dataclasses.replace(load_checkpoint(newest), metrics={"fd_toy": 1.0}), newest)
+    args = build_parser().parse_args(["--resume", str(folder), "--minutes", "0", "--kimg", "1"])
+    assert not resume(args, folder, torch.device("cpu"), World()).train()
+    assert load_checkpoint(newest).config.kimg == 1  # written anew, without a step
+    assert load_checkpoint(newest).metrics == {"fd_toy": 1.0}
+
+
+def test_a_run_that_is_given_a_time_later_keeps_enough_for_its_end(finished: Path) -> None:
+    words = ["--resume", str(finished), "--budget=1m", "--quality-kimg=1", "--quality-samples=20"]
+    args = build_parser().parse_args(words)
+    args.started = time.monotonic()
+    run = resume(args, finished, torch.device("cpu"), World())
+    assert run.options.budget is not None
+    assert run.options.budget.reserve > EXPORT_SECONDS + 3 * SAVE_SECONDS  # two measurements and a checkpoint
+    assert run.options.sheets == run.options.budget.sheets
+    changed = {"quality_kimg": 1.0, "quality_samples": 20}
+    assert run.trainer.config == dataclasses.replace(load_checkpoint(finished).config, **changed)
+
+
 def test_a_resumed_run_wants_the_pictures_it_began_with(folder: Path, finished: Path, tmp_path: Path) -> None:
     for file in sorted(folder.iterdir())[:20]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -255,18 +282,27 @@ def test_a_resumed_run_wants_the_pictures_it_began_with(folder: Path, finished: 
     )
 
 
-@pytest.mark.parametrize("flags", [[], ["--dry-run"]])
-def test_running_out_of_memory_says_what_to_try(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
-) -> None:
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The allocator's own error, raised where it would come from."""
 
     def exhausted(_: Trainer) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Trainer, "train_step", exhausted)
-    monkeypatch.setattr(
-        sys, "argv", ["train", "--data", str(folder), "--out", str(tmp_path / "run"), *SMALL, *flags]
-    )
-    with pytest.raises(ConfigError, match="batches of 4: try --batch-size 2"):
-        main()
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]])
+def test_running_out_of_memory_says_what_to_try(folder: Path, tmp_path: Path, flags: list[str]) -> None:
+    done = run_here(main, "--data", folder, "--out", tmp_path / "run", *SMALL, *flags)
+    assert_refused(done, "batches of 4: try --batch-size 2")
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("resumed", [True, False])
+def test_no_batch_is_advised_that_would_be_refused(folder: Path, finished: Path, *, resumed: bool) -> None:
+    words = ["--resume", finished] if resumed else ["--data", folder, *SMALL, "--batch-size=2"]
+    done = run_here(main, *words, "--device=cpu", "--dry-run")
+    assert_refused(done)
+    assert done.stderr.endswith(f"error: out of memory with batches of {4 if resumed else 2}\n")

@@ -70,6 +70,7 @@ class Budget:
         self._before = spent
         self._started = time.monotonic() if started is None else started
         self._first: tuple[float, int] | None = None
+        self._shown = 0
         self._next_look = 0.0
         self._alone, self._slowdown = 0.0, 1.0
 
@@ -130,7 +131,7 @@ class Budget:
             fewest = HEADLESS_STEPS * config.batch_size / 1000
             alone = round_figure(max(speed.alone(stepping, HEADLESS), fewest))
         kimg = speed.kimg(stepping, alone)
-        self._alone, self._slowdown = alone, speed.trained / (speed.aided or speed.trained)
+        self._slow_from(alone, speed)
         derived = {
             "vision_aided_from_kimg": alone,
             "kimg": round_figure(kimg),
@@ -145,6 +146,20 @@ class Budget:
             config = suited_to(config, pictures)
         changes: dict[str, Any] = {name: value for name, value in derived.items() if name not in given}
         return dataclasses.replace(config, **changes)
+
+    def keep_end(self, config: TrainConfig, speed: Speed, pictures: int) -> None:
+        """Keeps time for the end of a run that was begun without a budget; its recipe stays.
+
+        Args:
+            config: The recipe.
+            speed: Of this machine.
+            pictures: Number of training pictures.
+        """
+        self._share(config.quality_samples if config.quality_kimg else 0, speed, pictures)
+        self._slow_from(config.vision_aided_from_kimg, speed)
+
+    def _slow_from(self, alone: float, speed: Speed) -> None:
+        self._alone, self._slowdown = alone, speed.trained / (speed.aided or speed.trained)
 
     def _choices(self, config: TrainConfig, speed: Speed, given: set[str]) -> list[int]:
         """Returns numbers of pictures that a measurement may take; 0 is no measurement."""
@@ -194,13 +209,14 @@ class Budget:
         now, left = time.monotonic(), self.training_left
         if left <= 0:
             return shown / 1000
-        if self._first is None:
+        if self._first is None or shown < self._shown:  # gone back: what is lost says nothing of the speed
             self._first = (now, shown)
+        self._shown = shown
         if now < self._next_look:
             return None
         self._next_look = now + left / LOOKS
         began, before = self._first
-        if shown <= before:  # gone back, or not gone on
+        if shown <= before:  # not gone on
             return None
         rate = (self._work(shown) - self._work(before)) / (now - began)
         work = self._work(shown) + rate * left

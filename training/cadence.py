@@ -1,6 +1,7 @@
 """When a run does what: how often it writes, and when it ends."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.budget import CHECKPOINTS, Budget
@@ -18,6 +19,8 @@ class RunOptions:
     """Where everything goes."""
     seconds: float = 0.0
     """Time already spent in steps, of a resumed run."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What was measured of the checkpoint that a resumed run goes on from."""
     minutes: float | None = None
     """Ends the run after this much time in steps, if it is not done before."""
     sheets: int = 40

@@ -126,7 +126,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self._require(self.d_norm in {"batch", "spectral", "none"}, "d_norm", "batch, spectral or none")
         self._require(self.batch_size >= 2, "batch_size", "at least 2")
-        self._require(self.kimg > 0, "kimg", "above 0")
+        self._require(0 < self.kimg < math.inf, "kimg", "above 0 and finite")
         self._require(self.lr_g > 0, "lr_g", "above 0")
         self._require(self.lr_d > 0, "lr_d", "above 0")
         self._require(self.d_init in {"normal", "orthogonal"}, "d_init", "normal or orthogonal")

@@ -196,7 +196,13 @@ def _spread(items: Sequence[T], count: int | None) -> Sequence[T]:
 def _gather(
     read: Callable[[T], Pixels], items: Sequence[T], resolution: int, *, progress: bool
 ) -> tuple[Pixels, dict[int, PictureError]]:
-    pixels = np.empty((len(items), resolution, resolution, 3), np.uint8)
+    try:
+        pixels = np.empty((len(items), resolution, resolution, 3), np.uint8)
+    except MemoryError as error:
+        raise DataError(
+            f"{len(items)} pictures of {resolution}×{resolution} pixels do not fit into memory: make one "
+            "file of them with python -m training.prepare --packed, or take fewer with --count"
+        ) from error
     errors: dict[int, PictureError] = {}
     rows = tqdm(
         map_pictures(read, items), "reading", len(items), unit=" pictures", disable=None if progress else True

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.contract import SeedlingError
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.cli import Parser, run_cli
-from training.data import AVATARS, AVATARS_LICENSE, PictureSet, default_cache, load_pictures
+from training.data import AVATARS, AVATARS_LICENSE, MIN_PICTURES, PictureSet, default_cache, load_pictures
 from training.feature_cache import kept_features
 from training.features import EXTRACTORS, open_extractor
 from training.grower import Grower, open_grower
@@ -78,6 +78,8 @@ def check(args: argparse.Namespace) -> torch.device:
     """
     if args.samples < 2 * GROUPS:
         raise SeedlingError(f"--samples must be at least {2 * GROUPS}, got {args.samples}")
+    if args.held_out_count < MIN_PICTURES:
+        raise SeedlingError(f"--held-out-count must be at least {MIN_PICTURES}, got {args.held_out_count}")
     if args.json and not args.json.absolute().parent.is_dir():
         raise SeedlingError(f"--json {args.json}: there is no folder {args.json.parent}")
     if args.device == "cuda" and not torch.cuda.is_available():

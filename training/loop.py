@@ -58,11 +58,11 @@ class Trainer:
         self._final: tuple[int, Generator] | None = None
         self._draws = Draws(device, self.world)
         self._graphs: Recorded[StepStats, Turn] = Recorded(StepStats.copy, self._draws)
-        self.game = self._make_game()
         self.begin()
 
     def begin(self) -> None:
-        """Goes to the start of the run, with first weights drawn from its seed and stream."""
+        """Goes to the start of the run: weights drawn from its seed and stream, and nothing remembered."""
+        self.game = self._make_game()
         torch.manual_seed(self.config.seed + self.config.stream * _STREAM_STRIDE)
         self.players = Players(self.config, self.device, self.world)
         self._be_at(0)
@@ -130,7 +130,6 @@ class Trainer:
         """Goes to the state of a checkpoint; the settings stay, but for the networks' shape."""
         if checkpoint.spec != self.config.spec:
             self.config = dataclasses.replace(self.config, spec=checkpoint.spec)
-            self.game = self._make_game()
             self.begin()
         self.players.restore(checkpoint.tensors)
         self.game.remember(checkpoint.tensors, checkpoint.config)

@@ -28,7 +28,7 @@ from training.flags import RECIPE, configure, preset_of, resumed_config
 from training.judge import Judge
 from training.loop import Trainer
 from training.losses import make_loss
-from training.machine_speed import measure_speed
+from training.machine_speed import Speed, measure_speed
 from training.report.story import SETTINGS_FILE
 from training.run import Run
 from training.speed import choose_speed
@@ -136,6 +136,9 @@ def resume(args: argparse.Namespace, folder: Path, device: torch.device, world: 
             f"--resume {folder}: {source} no longer holds the {checkpoint.data['pictures']} pictures "
             "that the run began with; where they have moved, say so with --data"
         )
+    budget = open_budget(args, checkpoint)
+    if budget and "budget" not in checkpoint.parts and world.leads:
+        budget.keep_end(config, look_at_speed(budget, config, pictures, device), len(pictures.pixels))
     seen, held_out = apart(pictures, config)
     trainer = Trainer(computed_like(checkpoint.config, config), seen, device, world)
     trainer.restore(checkpoint)
@@ -147,8 +150,9 @@ def resume(args: argparse.Namespace, folder: Path, device: torch.device, world: 
         minutes=args.minutes,
         checkpoint_minutes=args.checkpoint_minutes,
         seconds=checkpoint.seconds,
+        metrics=checkpoint.metrics,
     )
-    if budget := open_budget(args, checkpoint):
+    if budget:
         options = options.within(budget)
     judge = open_judge(trainer, pictures, args.cache)
     return Run(trainer, describe(pictures, source, count), options, judge=judge, balance=balance)
@@ -176,7 +180,8 @@ def open_budget(args: argparse.Namespace, checkpoint: Checkpoint | None = None) 
     if args.budget and (args.kimg or args.minutes):
         raise ConfigError("--budget sets the length of the run: leave out --kimg and --minutes")
     kept = checkpoint.parts.get("budget") if checkpoint else None
-    if args.budget:
+    # The command that began a run, given again as with --continue, names the time that is running already.
+    if args.budget and (args.resume or not kept):
         budget = Budget(parse_duration(args.budget), started=args.started)
     elif kept and not args.kimg:
         budget = Budget(kept["seconds"], kept["spent"], args.started)
@@ -195,11 +200,16 @@ def fit(
 ) -> TrainConfig:
     """Returns the recipe for the time, after a look at how fast this machine is, and says what it chose."""
     given = {name for name in RECIPE if getattr(args, name) is not None}
-    seconds = min(max(0.02 * budget.seconds, 2.0), 15.0)
-    speed = measure_speed(config, pictures.pixels, device, seconds)
+    speed = look_at_speed(budget, config, pictures, device)
     config = budget.fit(config, speed, len(pictures.pixels), given)
     sys.stdout.write(f"{budget.describe(config, speed)}\n")
     return config
+
+
+def look_at_speed(budget: Budget, config: TrainConfig, pictures: PictureSet, device: torch.device) -> Speed:
+    """Returns how fast this machine is, after a look that takes a small share of the time."""
+    seconds = min(max(0.02 * budget.seconds, 2.0), 15.0)
+    return measure_speed(config, pictures.pixels, device, seconds)
 
 
 def choose(

@@ -71,7 +71,7 @@ class Run:
         self._next_read = 0.0
         self._saved = -1
         self._saved_at = self.seconds
-        self._measured: tuple[int, dict[str, float]] = (-1, {})
+        self._measured: tuple[int, dict[str, float]] = (trainer.step, dict(options.metrics))
 
     def train(self) -> bool:
         """Trains to the end of the recipe or the time, or until a signal asks to stop.
@@ -204,14 +204,17 @@ class Run:
             self._save_checkpoint()  # as gentle as it is now, should the run be resumed
 
     def _go_back(self, verdict: Verdict) -> None:
-        where = go_back(self.trainer, self.options.folder, verdict)
-        self._saved, self._measured = -1, (-1, {})
+        checkpoint = go_back(self.trainer, self.options.folder, verdict)
+        # It is written anew, for its settings: what was measured of it must stay.
+        metrics = dict(checkpoint.metrics) if checkpoint else {}
+        self._saved, self._measured = -1, (self.trainer.step, metrics)
         self.record.bar.n = self.shown
-        self.record.say(f"gone back to {where}")
+        self.record.say(f"gone back to {checkpoint_name(checkpoint.step) if checkpoint else 'the start'}")
 
     def _measure(self) -> None:
         """Measures the generator, and keeps a checkpoint of it if it is the best so far."""
-        if self.judge is None or self._measured[0] == self.trainer.step:
+        step, known = self._measured
+        if self.judge is None or (known and step == self.trainer.step):
             return
         try:
             figures = self.judge.measure(self.trainer.final_generator())

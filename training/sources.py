@@ -7,9 +7,11 @@ import os
 import re
 import warnings
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar
 
@@ -27,6 +29,9 @@ SUFFIXES = (
 
 MAX_MEMBER_BYTES = 256 * 2**20
 """Most bytes of one picture in a zip."""
+
+AHEAD = 8
+"""Pictures that are worked on before they are asked for, at most, for each thread."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,11 +72,22 @@ def map_pictures(
         except PictureError as error:
             return error
 
+    workers = workers or os.cpu_count() or 1
     # Set here, around all threads, because the filters belong to the whole process.
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # a picture that decodes despite oddities is fine
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield from pool.map(attempt, items)
+        # Not the pool's own map, which keeps the results of all items at once, where they are taken slowly.
+        begun = (pool.submit(attempt, item) for item in items)
+        ahead = deque(islice(begun, AHEAD * workers))
+        try:
+            while ahead:
+                result = ahead.popleft().result()
+                ahead.extend(islice(begun, 1))
+                yield result
+        finally:
+            for future in ahead:
+                future.cancel()
 
 
 @contextlib.contextmanager

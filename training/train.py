@@ -94,7 +94,9 @@ def train(args: argparse.Namespace, device: torch.device, world: World) -> None:
             sys.stdout.write("no GPU: the preset spec takes days here; --preset light is made for that\n")
         dry_run(run.trainer) if args.dry_run else carry_out(run)
     except torch.OutOfMemoryError as error:
-        raise ConfigError(f"out of memory with batches of {size}: try --batch-size {size // 2}") from error
+        # A run that is gone on with keeps its batches, and none are smaller than 2.
+        hint = "" if folder or size < 4 else f": try --batch-size {size // 2}"
+        raise ConfigError(f"out of memory with batches of {size}{hint}") from error
 
 
 if __name__ == "__main__":

@@ -202,6 +202,8 @@ class Controller:
         if looks == Verdict.G_TOO_FAST and self._may_begin_late(config, shown):
             return "; it is given time to begin"
         if self._goes_well(looks, signals, config):
+            if self.standing.best is None:
+                return "; nothing is changed before quality is first measured"
             return "; the pictures get better, so nothing is changed"
         return ""
 
@@ -233,6 +235,8 @@ class Controller:
             )
         now.returns += 1
         now.rest, now.streak, now.found = _cooldown(config), 0, Verdict.BALANCED.value
+        # The checkpoint that is gone back to is saved with this, and would count as lost itself.
+        now.candidate = Verdict.BALANCED.value
         now.diversity = None
         sentence = f"{because}; the run goes back to a good checkpoint, and {remedy.words}."
         return Decision(verdict=looks, sentence=sentence, changes=remedy.changes, go_back=True)

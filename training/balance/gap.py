@@ -18,7 +18,7 @@ def gap_factor(health: float) -> float:
     limits: a gap of a tenth of the ideal loss doubles the rate, or cuts it to a tenth.
     """
     gap = (health - 1) / 0.1
-    return min(math.exp2(gap), 2.0) if gap >= 0 else max(math.pow(0.1, -gap), 0.1)
+    return math.exp2(min(gap, 1.0)) if gap >= 0 else max(math.pow(0.1, -gap), 0.1)
 
 
 def adapted_share(share: float, sign: float, target: float, kimg: float) -> float:

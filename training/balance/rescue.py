@@ -8,6 +8,7 @@ from training.balance.verdicts import Verdict
 from training.best import best_checkpoint
 from training.checkpoint import (
     JSON_FILE,
+    Checkpoint,
     CheckpointError,
     checkpoint_name,
     checkpoints,
@@ -19,7 +20,7 @@ from training.loop import Trainer
 LOST = {Verdict.COLLAPSING.value, Verdict.DIVERGED.value}
 
 
-def go_back(trainer: Trainer, run: Path, found: Verdict) -> str:
+def go_back(trainer: Trainer, run: Path, found: Verdict) -> Checkpoint | None:
     """Takes a trainer back to a good checkpoint of its run, or to the start; the settings stay.
 
     Checkpoints that are newer are removed, since a resumed run would take the newest.
@@ -31,7 +32,7 @@ def go_back(trainer: Trainer, run: Path, found: Verdict) -> str:
             newest good one; after strides, to one from before the window that they were found in.
 
     Returns:
-        The checkpoint's name; "the start" where there is none.
+        The checkpoint; None where there is none, and the trainer is at the start.
     """
     world = trainer.world
     # The leader alone looks and removes: another process might look when half of them are gone.
@@ -41,9 +42,10 @@ def go_back(trainer: Trainer, run: Path, found: Verdict) -> str:
             remove_checkpoint(folder)
     if good is None:
         trainer.begin()
-        return "the start"
-    trainer.restore(load_checkpoint(good))
-    return good.name
+        return None
+    checkpoint = load_checkpoint(good)
+    trainer.restore(checkpoint)
+    return checkpoint
 
 
 def _good_checkpoint(run: Path, step: int, found: Verdict) -> Path | None:
