@@ -30,7 +30,8 @@ class Patience:
     def pause_s(self, answer: httpx.Response) -> float | None:
         """Returns in how many seconds to ask again, or None if an error is the last word."""
         pause = retry_after_s(answer)
-        return pause if self._retry and pause is not None and pause < self.left_s else None
+        in_time = pause is not None and time.monotonic() + pause < self._deadline
+        return pause if self._retry and in_time else None
 
 
 def retry_after_s(answer: httpx.Response) -> float | None:

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
+from scraped import families, total
 from shell import SEEDLING, Done, Shell
 
 from app.settings import SHIPPED_MODEL
@@ -103,6 +104,9 @@ def start_service(**environment: object) -> Iterator[httpx.Client]:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=KEPT) as client:
             _wait_until_ready(client, process)
+            workers = int(str(environment.get("workers", 1)))
+            while workers > 1 and total(families(client), "seedling_workers") < workers:
+                time.sleep(0.05)
             yield client
     finally:
         process.terminate()
@@ -147,6 +151,7 @@ def browser() -> Iterator[Browser]:
         pytest.skip("there is no Chromium here")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        expect.set_options(timeout=30_000)
         yield started
         started.close()
 

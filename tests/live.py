@@ -19,6 +19,7 @@ import onnx
 import onnxruntime as ort
 from conftest import free_port
 from PIL import Image
+from scraped import families, total
 
 from models.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, latents
 
@@ -113,12 +114,15 @@ class Live:
 
 
 @contextlib.contextmanager
-def living(folder: Path, environment: dict[str, str] | None = None, **settings: object) -> Iterator[Live]:
+def living(
+    folder: Path, environment: dict[str, str] | None = None, *, all_workers: bool = True, **settings: object
+) -> Iterator[Live]:
     """Runs a service, in a folder of its own, until the block ends.
 
     Args:
         folder: Where it runs.
         environment: Variables that are not settings.
+        all_workers: Whether to wait for all of them; the first is enough to serve.
         settings: Settings.
     """
     folder.mkdir(exist_ok=True)
@@ -139,6 +143,8 @@ def living(folder: Path, environment: dict[str, str] | None = None, **settings: 
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             live = Live(client, process, log_file)
             eventually(lambda: _ready(live), 60)
+            if all_workers and (workers := int(str(settings.get("workers", 1)))) > 1:
+                eventually(lambda: total(families(client), "seedling_workers") == workers, 60)
             yield live
     finally:
         process.terminate()

@@ -271,11 +271,10 @@ def is_cut(caller: Peer) -> bool:
 def test_a_reader_who_takes_little_but_takes_is_not_cut(strict: Live, peer: NewPeer) -> None:
     caller = peer(receive_bytes=4096)
     caller.ask(
-        "/generate", "Accept: application/x-ndjson", body=json.dumps({"seed": 1, "count": 1000}).encode()
-    )
-    size = 0
+        "/generate", "Accept: application/x-ndjson", body=json.dumps({"seed": 1, "count": 10_000}).encode()
+    )  # more than the system keeps
     for _ in range(30):  # 3 s, twice the time after which one who takes nothing is cut
-        size += len(caller.stream.read1(20_000))
+        caller.stream.read1(20_000)
         time.sleep(0.1)
     rest = b""
     while chunk := caller.stream.read1(65536):
@@ -286,14 +285,21 @@ def test_a_reader_who_takes_little_but_takes_is_not_cut(strict: Live, peer: NewP
     assert still_serves(strict)
 
 
-def test_answers_that_nobody_reads_are_kept_up_to_a_bound(strict: Live, peer: NewPeer) -> None:
+def test_answers_that_nobody_reads_are_kept_up_to_a_bound(tmp_path: Path, toy_model: Path) -> None:
     """Big answers, made whole before they are sent: beyond the bound those who stopped first are cut."""
-    body = json.dumps({"seed": 1, "count": 16, "size": 512}).encode()
-    callers = [peer(receive_bytes=4096) for _ in range(8)]
-    for caller in callers:
-        caller.ask("/generate", "Accept: application/zip", body=body)
-    eventually(lambda: all(is_cut(caller) for caller in callers), 30)
-    assert still_serves(strict)
+    body = json.dumps({"seed": 1, "count": 16, "size": 1024}).encode()  # more than the system keeps
+    patient = dict.fromkeys(("read_timeout_ms", "write_timeout_ms", "keep_alive_ms"), 60_000)
+    with (
+        living(tmp_path / "run", model=toy_model, max_unread_mb=1, **patient) as live,
+        contextlib.ExitStack() as stack,
+    ):
+        callers = [
+            stack.enter_context(contextlib.closing(Peer(live.client, receive_bytes=4096))) for _ in range(8)
+        ]
+        for caller in callers:
+            caller.ask("/generate", "Accept: application/zip", body=body)
+        eventually(lambda: all(is_cut(caller) for caller in callers), 30)
+        assert still_serves(live)
 
 
 # --- Clients that leave -----------------------------------------------------------------------------
@@ -334,16 +340,23 @@ def request(seed: int) -> bytes:
 # --- Many -------------------------------------------------------------------------------------------
 
 
-def test_beyond_the_most_connections_it_says_503_but_for_its_health(strict: Live, peer: NewPeer) -> None:
-    idle = [peer() for _ in range(MOST)]
-    late, nurse = peer(), peer()
-    late.ask("/images/1.png")
-    assert late.problem() == (503, f"this server has its most connections, {MOST}")
-    nurse.ask("/livez")
-    assert nurse.answer()[2] == b"ok"
-    for caller in idle:
-        caller.close()
-    eventually(lambda: still_serves(strict))
+def test_beyond_the_most_connections_it_says_503_but_for_its_health(tmp_path: Path, toy_model: Path) -> None:
+    with (
+        living(tmp_path / "run", model=toy_model, max_connections=MOST) as live,
+        contextlib.ExitStack() as stack,
+    ):
+        live.client.headers["Connection"] = "close"
+        idle, (late, nurse) = (
+            [stack.enter_context(contextlib.closing(Peer(live.client))) for _ in range(count)]
+            for count in (MOST, 2)
+        )
+        late.ask("/images/1.png")
+        assert late.problem() == (503, f"this server has its most connections, {MOST}")
+        nurse.ask("/livez")
+        assert nurse.answer()[2] == b"ok"
+        for caller in idle:
+            caller.close()
+        eventually(lambda: still_serves(live))
 
 
 def test_a_crowd_that_wants_the_most_gets_pictures_or_429_and_is_forgotten(

@@ -10,7 +10,9 @@ import zipfile
 import httpx
 import numpy as np
 import pytest
+from live import eventually
 from PIL import Image
+from scraped import families, total
 
 from models.contract import latent
 
@@ -83,11 +85,16 @@ def test_a_stream_grows_no_faster_than_it_is_read(service: httpx.Client) -> None
 
 
 def test_a_reader_that_leaves_a_stream_frees_the_engine(service: httpx.Client) -> None:
+    def grown() -> float:
+        return total(families(service), "seedling_pictures_total", outcome="grown")
+
+    before = grown()
     with service.stream(
         "POST", "/generate", json={"seed": 0, "count": 10_000}, headers={"Accept": "application/x-ndjson"}
     ) as answer:
         next(answer.iter_lines())
-    assert service.get("/images/1.png", headers={"X-Timeout-Ms": "2000"}).status_code == 200
+    eventually(lambda: total(families(service), "seedling_streams_open") == 0)
+    assert grown() - before < 5000
 
 
 def test_a_radius_gives_neighbours(service: httpx.Client) -> None:

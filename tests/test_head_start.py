@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.head_start import HeadStart
-from app.model import load
+from app.model import Opened, load
 from app.settings import Settings
 from models.contract import ModelFileError
 
@@ -13,7 +13,16 @@ from models.contract import ModelFileError
 def test_what_was_begun_is_taken_once(toy_model: Path) -> None:
     settings = Settings(model=toy_model)
     head_start = HeadStart(settings)
-    first, second = (load(settings, toy_model, head_start.open_file) for _ in range(2))
+    assert head_start._opened is not None
+    begun = head_start._opened.result()
+    taken: list[Opened] = []
+
+    def open_and_note(settings: Settings, path: Path) -> Opened:
+        taken.append(head_start.open_file(settings, path))
+        return taken[-1]
+
+    first, second = (load(settings, toy_model, open_and_note) for _ in range(2))
+    assert [one is begun for one in taken] == [True, False]
     assert first.sha256 == second.sha256 == load(settings, toy_model).sha256
     assert first.runners[0] is not second.runners[0]
 

@@ -22,6 +22,7 @@ Rests = Callable[..., list[float]]
 def rests(monkeypatch: pytest.MonkeyPatch) -> Rests:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr("app.lull.monotonic", lambda: 0.0)  # all of it within an instant
 
     async def run(turns: tuple[Turn, ...]) -> None:
         lull = Lull()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import StartService
-from live import make_model
+from live import eventually, make_model
 from playwright.sync_api import Browser, Page, expect
 
 Visit = Callable[..., Page]
@@ -235,8 +235,8 @@ def test_one_chooses_among_models(visit: Visit, start: StartService, toy_model: 
     for name in ("moss", "fern"):
         make_model(toy_model, tmp_path / f"{name}.onnx", name, 1.0 if name == "moss" else 0.5)
     with start(model=tmp_path, default="moss") as client:
-        while {model["status"] for model in client.get("/v1/models").json()["data"]} != {"ready"}:
-            pass
+        models = lambda: client.get("/v1/models").json()["data"]  # noqa: E731
+        eventually(lambda: {model["status"] for model in models()} == {"ready"})
         page = visit(base=str(client.base_url))
         page.get_by_label("Model", exact=True).select_option("fern")
         expect(page.locator("#face img:last-child")).to_have_attribute("src", re.compile(r"\?model=fern$"))

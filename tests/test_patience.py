@@ -44,14 +44,28 @@ def test_a_full_service_is_asked_again_when_it_says_so(start: StartService) -> N
             assert client.interpolate("a", "b", steps=64) == path
 
 
-def test_a_client_may_be_told_not_to_ask_again(url: str) -> None:
-    wire = Wire()
-    with (
-        seedling.Client(url, retry=False, timeout_s=0.001, transport=wire) as client,
-        pytest.raises(seedling.SeedlingError),
-    ):
-        client.interpolate("a", "b", steps=12, size=1024)
-    assert len(wire.statuses) <= 1
+class Full(httpx.BaseTransport):
+    """The way to a service that is always full, and says to come back at once."""
+
+    asked = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Refuses."""
+        del request
+        self.asked += 1
+        return httpx.Response(429, headers={"Retry-After": "0"}, json={"status": 429, "detail": "full"})
+
+
+def test_a_client_may_be_told_not_to_ask_again() -> None:
+    for retry, timeout_s in ((False, 30.0), (True, 0.2)):
+        wire = Full()
+        with (
+            seedling.Client("http://x", retry=retry, timeout_s=timeout_s, transport=wire) as client,
+            pytest.raises(seedling.ServiceError) as error,
+        ):
+            client.image("a")
+        assert error.value.status == 429
+        assert (wire.asked > 1) == retry
 
 
 def test_each_picture_of_a_stream_has_the_whole_time(url: str) -> None:

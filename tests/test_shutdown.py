@@ -16,6 +16,9 @@ import httpx
 import pytest
 from live import Live, eventually, living
 from peer import Peer, children
+from scraped import families, total
+
+from app.settings import SHIPPED_MODEL
 
 CLIENTS = 10
 FULL = json.dumps({"seed": 1, "count": 10_000}).encode()
@@ -77,9 +80,9 @@ class Balanced:
 
 
 @contextlib.contextmanager
-def served(folder: Path, model: Path, **settings: object) -> Iterator[Live]:
+def served(folder: Path, model: Path, *, all_workers: bool = True, **settings: object) -> Iterator[Live]:
     """Runs a service without a cache."""
-    with living(folder / "run", model=model, cache_mb=0, **settings) as live:
+    with living(folder / "run", all_workers=all_workers, model=model, cache_mb=0, **settings) as live:
         yield live
 
 
@@ -98,11 +101,9 @@ def test_nothing_is_lost_where_a_balancer_looks_at_readiness(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_under_way_is_finished_when_nobody_looks_at_readiness(
-    tmp_path: Path, toy_model: Path, workers: int
-) -> None:
+def test_what_is_under_way_is_finished_when_nobody_looks_at_readiness(tmp_path: Path, workers: int) -> None:
     with (
-        served(tmp_path, toy_model, workers=workers) as live,
+        served(tmp_path, SHIPPED_MODEL, workers=workers) as live,  # which takes its time
         contextlib.ExitStack() as stack,
     ):
         peers = [stack.enter_context(contextlib.closing(Peer(live.client))) for _ in range(8)]
@@ -110,7 +111,8 @@ def test_what_is_under_way_is_finished_when_nobody_looks_at_readiness(
         half.send(b"GET /images/77.png HTTP/1.1\r\nHost: x\r\n")
         for k, peer in enumerate(others):
             peer.ask("/generate", "Accept: application/json", body=b'{"seed": %d, "count": 64}' % (k * 64))
-        time.sleep(0.1)
+        eventually(lambda: _told(live, "seedling_pictures_asked_total") == 7 * 64)
+        assert _told(live, "seedling_pictures_total", outcome="grown") < 7 * 64
         live.process.send_signal(signal.SIGINT)
         time.sleep(0.15)
         half.send(b"\r\n")
@@ -124,6 +126,10 @@ def test_what_is_under_way_is_finished_when_nobody_looks_at_readiness(
         assert live.process.wait(10) == 0
         with pytest.raises(httpx.ConnectError):
             live.get("/livez")
+
+
+def _told(live: Live, name: str, **labels: str) -> float:
+    return total(families(live.client), name, **labels)
 
 
 def open_stream(live: Live) -> Peer:
@@ -161,7 +167,7 @@ def test_what_cannot_be_done_in_the_grace_is_told_so(tmp_path: Path, toy_model: 
         answers: list[tuple[int, dict[str, str], bytes]] = []
         reading = threading.Thread(target=lambda: answers.append(reader.answer()))
         reading.start()
-        time.sleep(0.3)
+        eventually(lambda: _told(live, "seedling_pictures_total", outcome="grown") > 0)
         live.process.terminate()
         assert live.process.wait(10) == 0
         reading.join()
@@ -176,6 +182,6 @@ def test_a_reader_who_takes_nothing_does_not_keep_it_from_ending(tmp_path: Path,
 
 
 def test_it_can_be_stopped_while_a_worker_starts(tmp_path: Path, toy_model: Path) -> None:
-    with served(tmp_path, toy_model, workers=2) as live:  # the second is not there yet
+    with served(tmp_path, toy_model, workers=2, all_workers=False) as live:  # the second is not there yet
         live.process.terminate()
         assert live.process.wait(10) == 0
