@@ -71,9 +71,9 @@ class DrainRate:
             self._learned_at = now
         self._saturated_since = now if more_wait else None
 
-    def seconds_for(self, pictures: int) -> float:
-        """Returns how long that many pictures take."""
-        return pictures / self.pictures_per_s()
+    def seconds_for(self, pictures: int, now: float | None = None) -> float:
+        """Returns how long that many pictures take; ``now`` as of ``pictures_per_s``."""
+        return pictures / self.pictures_per_s(now)
 
 
 class Margin:

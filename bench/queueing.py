@@ -185,7 +185,10 @@ class _Run:
         load = len(self.waiting) + self.taken
         if load + 1 > self.lanes.max_queue:
             self.fate[k] = "full"
-        elif self.margin.over(expected_s := self.drain.seconds_for(load + 1), self.now) > self.timeout_s:
+        elif (
+            self.margin.over(expected_s := self.drain.seconds_for(load + 1, self.now), self.now)
+            > self.timeout_s
+        ):
             self.fate[k] = "deadline"
         else:
             self.expected_s[k] = expected_s

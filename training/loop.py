@@ -16,7 +16,6 @@ from training.execution import set_arithmetic, settled
 from training.feed import make_feed
 from training.game import Game
 from training.graphs import Recorded
-from training.memory import keep_large_blocks
 from training.pace import Turn, rate_share, turn
 from training.players import Players
 from training.sampler import SEED_STRIDE
@@ -48,8 +47,6 @@ class Trainer:
     ) -> None:
         self.config = settled(config, device)
         set_arithmetic(self.config, device)
-        if device.type == "cpu":
-            keep_large_blocks()
         self.device = device
         self.world = world or World()
         self.lr_scale_d = 1.0
