@@ -44,6 +44,15 @@ async def until_stopped(engine: "weakref.ref[Engine]") -> None:
     raise AssertionError("it is still there")
 
 
+async def exchange_default(registry: Registry, folder: Path, toy_model: Path) -> "Engine":
+    """Exchanges the default's file while a request has its engine; returns the old one."""
+    old = registry.default
+    old.leases += 1
+    make_model(toy_model, folder / "a.onnx", "cats", 0.5)
+    await registry.refresh()
+    return old
+
+
 @pytest.fixture
 def folder(tmp_path: Path, toy_model: Path) -> Path:
     """A folder of two models."""
@@ -105,10 +114,7 @@ def test_the_first_that_can_be_served_is_the_default(folder: Path, toy_model: Pa
 def test_an_engine_that_is_exchanged_runs_as_long_as_a_request_has_it(folder: Path, toy_model: Path) -> None:
     async def check() -> None:
         async with running(folder) as registry:
-            old = registry.default
-            old.leases += 1
-            make_model(toy_model, folder / "a.onnx", "cats", 0.5)
-            await registry.refresh()
+            old = await exchange_default(registry, folder, toy_model)
             new = registry.default
             assert new is registry.of_name("cats") is not old
             with pytest.raises(UnknownModelError):
@@ -129,10 +135,7 @@ def test_an_engine_that_is_exchanged_runs_as_long_as_a_request_has_it(folder: Pa
 def test_at_the_end_an_engine_that_is_exchanged_gives_up_too(folder: Path, toy_model: Path) -> None:
     async def check() -> None:
         async with running(folder) as registry:
-            old = registry.default
-            old.leases += 1
-            make_model(toy_model, folder / "a.onnx", "cats", 0.5)
-            await registry.refresh()
+            old = await exchange_default(registry, folder, toy_model)
             registry.give_up()
             with pytest.raises(EngineStoppedError):
                 await old.pixels([5], 10)
